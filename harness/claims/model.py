@@ -1,0 +1,332 @@
+"""What the files under eval/claims/ hold: published figures and what their authors say of them.
+
+One file is one card or report. `groups` share defaults; `tables` write many like figures in
+rows; both are expanded on loading, so that every figure is one `Claim` with an id, a source
+and a rounding interval.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from harness.claims.metrics import METRICS, Direction
+from harness.claims.printed import Printed, StoredAs, parse_printed
+
+Averaging = Literal["macro", "micro", "pooled", "per_chip", "weighted", "single"]
+Kind = Literal["card", "readme", "training-notes", "rerun", "retest", "paper", "code", "note"]
+Evidence = Literal["arithmetic", "source", "inference"]
+RelationKind = Literal[
+    "difference", "ratio", "sum", "product", "mean", "share", "share_of_sum", "same", "greater",
+    "negligible", "cause", "best", "collapse", "inverse_frequency",
+]
+
+def _blank_to_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Text = Annotated[str | None, BeforeValidator(_blank_to_none)]
+
+
+class Strict(BaseModel):
+    """Base of all registry records: frozen, and a field nobody defined is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Strict):
+    """Where a figure stands, so that a reader can open it."""
+
+    repository: str
+    """owner/name on GitHub or the Hub, or a document's identifier such as arXiv:2504.11171."""
+    path: Text = None
+    """File within the repository, or page or section of a document."""
+    revision: Text = None
+    """Commit of the text that was read; None for documents without one."""
+
+    def text(self) -> str:
+        """One line for reports."""
+        at = f"@{self.revision[:7]}" if self.revision else ""
+        return f"{self.repository}{at}" + (f" {self.path}" if self.path else "")
+
+
+class Quantity(Strict):
+    """What a figure measures. Two figures can be compared only where these are equal."""
+
+    subject: str
+    """Adapter, model or document part that the figure is about, e.g. `buildings_nyc`."""
+    metric: str
+    """A name from `harness.claims.metrics.METRICS`, or one that starts with `x-`."""
+    variant: str = "published"
+    """Which weights or arm: `published`, `full-fine-tune`, `v1`, ..."""
+    class_index: Annotated[int | None, BeforeValidator(_blank_to_none)] = None
+    """Index of the class in the model's output, as stated; None where none is stated."""
+    class_name: Text = None
+    """Name of the class as stated by the source, right or wrong."""
+    scheme: Text = None
+    """Class scheme as stated: an id under eval/schemes/."""
+    threshold: Text = None
+    """Decision threshold on the probability of the class, in decimals; `argmax` where stated."""
+    averaging: Averaging | None = None
+    """macro: mean over classes; micro: over all pixels and classes; pooled: one matrix over
+    all chips; per_chip: mean over chips; single: one chip."""
+    split: Text = None
+    """Name of the set of chips, e.g. `test`, `val`, `six-aois`."""
+    place: Text = None
+    """Name of the one chip or AOI that the figure is about."""
+    conditions: dict[str, str] = Field(default_factory=dict)
+    """Anything else that must be equal: device, dtype, batch, input, arm."""
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, metric: str) -> str:
+        if metric in METRICS or metric.startswith("x-"):
+            return metric
+        import difflib
+
+        near = difflib.get_close_matches(metric, METRICS, 1, 0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown metric {metric!r}{hint} (own names start with 'x-')")
+
+    def text(self) -> str:
+        """One line for reports."""
+        words = [self.subject, self.metric]
+        if self.class_index is not None or self.class_name:
+            index = "" if self.class_index is None else f"{self.class_index} "
+            words.append(f"[{index}{self.class_name or ''}]".replace(" ]", "]"))
+        if self.place:
+            words.append(f"at {self.place}")
+        if self.threshold:
+            words.append(f"threshold {self.threshold}")
+        if self.variant != "published":
+            words.append(f"({self.variant})")
+        return " ".join(words)
+
+
+class Claim(Strict):
+    """One published figure."""
+
+    id: str
+    """Unique over the registry: `<card>/<name>`."""
+    quantity: Quantity
+    """What is measured."""
+    value: str
+    """As printed, without the unit; its decimals fix the rounding interval."""
+    unit: str = ""
+    """`fraction`, `points`, `MB`, `s`, ...; the metric's default where left out."""
+    stored_as: StoredAs | None = None
+    """`float32` or `float64` for unrounded figures from a file, `exact` for definitions."""
+    tolerance: Text = None
+    """How far a rerun may differ and still count as reproduced, in `unit`; `rounding` where
+    the printed interval alone decides, None where no rerun is asked for."""
+    direction: Direction = "none"
+    """Which way is better."""
+    source: Source
+    """Where it stands."""
+    quote: Text = None
+    """The short phrase that carries the figure."""
+    caveat: Text = None
+    """The author's own reservation about this figure, in his words or shortened."""
+    response: Text = None
+    """His answer to our findings, opening with its date; None until there is one."""
+    line: int = 0
+    """Line in the claims file."""
+
+    @model_validator(mode="after")
+    def _readable(self) -> Claim:
+        printed = self.printed
+        known = METRICS.get(self.quantity.metric)
+        if printed.interval is None or known is None:
+            if known is not None and self.quantity.metric != "statement":
+                raise ValueError(f"value {self.value!r} of metric {self.quantity.metric} holds no number")
+            return self
+        if known.unit == "fraction" and self.unit not in ("fraction", "%"):
+            raise ValueError(f"unit {self.unit!r} of a {self.quantity.metric}: 'fraction' or '%'")
+        scale = 100 if known.unit == "fraction" and self.unit == "%" else 1
+        lo, hi = printed.interval.lo / scale, printed.interval.hi / scale
+        if (known.lo is not None and hi < known.lo) or (known.hi is not None and lo > known.hi):
+            raise ValueError(
+                f"value {self.value!r} {self.unit} lies outside the range "
+                f"{known.lo}..{known.hi} of {self.quantity.metric}"
+            )
+        return self
+
+    @property
+    def printed(self) -> Printed:
+        """The figure with its interval."""
+        metric = METRICS.get(self.quantity.metric)
+        return parse_printed(self.value, self.stored_as, count=bool(metric and metric.count))
+
+    @property
+    def card(self) -> str:
+        """Id of the file that the claim stands in."""
+        return self.id.partition("/")[0]
+
+
+class Relation(Strict):
+    """Something that an author says about two or more of his figures."""
+
+    id: str
+    """Unique over the registry."""
+    kind: RelationKind
+    """`difference`: states = a - b. `ratio`: states = a / b. `sum`: states = a + b + ...
+    `product`: states = a x b x ... `mean`: states = mean(a, b, ...). `share`: states = a in
+    % of b. `share_of_sum`: states = a / sum of the rest. `same`: all are one number.
+    `greater`: the first is said to exceed the second. `negligible`: first - second is called
+    small. `cause`: `text` is said to explain why first and second differ. `best`: the first is
+    called the best of `of`. `collapse`: the first is called a failure among `of`.
+    `inverse_frequency`: the weights are said to follow class frequency."""
+    of: list[str]
+    """Claim ids; a `*` at the end stands for every claim whose id starts so."""
+    states: Text = None
+    """Id of the claim that prints the result; None where only words do."""
+    text: Text = None
+    """What is said, shortened."""
+    subject: str
+    """Adapter that it is about."""
+    source: Source
+    """Where it stands."""
+    quote: Text = None
+    """The phrase itself."""
+    correction: Text = None
+    """A sentence that the author could paste, used where the relation does not hold."""
+    line: int = 0
+    """Line in the claims file."""
+
+
+class Band(Strict):
+    """One outcome of a gate."""
+
+    name: str
+    """The author's word for it."""
+    lo: Text = None
+    """Lower end, in the claim's unit; None where open."""
+    hi: Text = None
+    """Upper end; None where open."""
+
+
+class Gate(Strict):
+    """A rule that the author set himself before the run."""
+
+    id: str
+    """Unique over the registry."""
+    subject: str
+    """Adapter that it is applied to here."""
+    text: str
+    """The rule in one sentence."""
+    bands: list[Band]
+    """Outcomes, in any order; ends belong to the band that is named first."""
+    of: list[str]
+    """Ids of the claims that the gate judges."""
+    source: Source
+    """Where it stands."""
+    quote: Text = None
+    """The phrase itself."""
+    caveat: Text = None
+    """What keeps the gate from applying fully to these claims."""
+
+
+class Concession(Strict):
+    """A limit that the author states himself. Reports print these first."""
+
+    subject: str
+    """Adapter, or `all`."""
+    text: str
+    """Shortened."""
+    source: Source
+    """Where it stands."""
+    quote: Text = None
+    """The phrase itself."""
+
+
+class SourceNote(Strict):
+    """Something that source code or a document shows and that arithmetic cannot."""
+
+    id: str
+    """Unique over the registry."""
+    subject: str
+    """Adapter, or `all`."""
+    claims: list[str] = Field(default_factory=list)
+    """Claims that it bears on."""
+    status: Literal["consistent", "inconsistent", "undetermined"]
+    """How it bears on them."""
+    grade: Literal["high", "medium", "low"]
+    """How much a reader's decision depends on it."""
+    evidence: Evidence
+    """`source` where the code or document says it, `inference` where we conclude it."""
+    claimed: str
+    """What is claimed."""
+    derived: str
+    """What the source shows."""
+    why: str
+    """The reasoning, with its limit."""
+    source: Source
+    """Where it stands."""
+    settles: Text = None
+    """What would settle it."""
+    correction: Text = None
+    """A sentence that the author could paste."""
+
+
+class ProbeRule(Strict):
+    """Bounds for each expected word, as one place in the probe script gives them."""
+
+    name: str
+    """Where they stand, e.g. `as commented`, `as coded`."""
+    bounds: dict[str, tuple[Text, Text]]
+    """Word -> (least, most) pixels, both included; None where open."""
+    quote: Text = None
+    """The bounds as written."""
+
+
+class ProbeSet(Strict):
+    """Places with an expectation, and the published rows that are held against it."""
+
+    id: str
+    """Unique over the registry."""
+    subject: str
+    """Adapter."""
+    rows: str
+    """Claims with the pixel counts: the start of their ids and `*`."""
+    chip_px: str
+    """Side of each chip."""
+    source: Source
+    """Where the probe's rules stand."""
+    expected: dict[str, str] = Field(default_factory=dict)
+    """Place -> expected word, for probes on one count."""
+    rules: list[ProbeRule] = Field(default_factory=list)
+    """Bounds of the words; several where sources differ."""
+    dominant: dict[str, list[str]] = Field(default_factory=dict)
+    """Place -> class names that may have the most pixels, for probes on classes."""
+
+
+class Card(Strict):
+    """One file under eval/claims/."""
+
+    id: str
+    """Name of the card; the file's stem."""
+    family: str
+    """Model family, e.g. `terramind-nyc`."""
+    kind: Kind
+    """What sort of document it is."""
+    title: str
+    """For people."""
+    author: str
+    """Who answers for the figures."""
+    date: Text = None
+    """Date of the text that was read."""
+    claims: list[Claim]
+    """All figures."""
+    relations: list[Relation] = Field(default_factory=list)
+    """What is said about them."""
+    gates: list[Gate] = Field(default_factory=list)
+    """Rules set by the author."""
+    probes: list[ProbeSet] = Field(default_factory=list)
+    """Expectations at places, held against published rows."""
+    concessions: list[Concession] = Field(default_factory=list)
+    """Limits stated by the author."""
+    notes: list[SourceNote] = Field(default_factory=list)
+    """What source code shows."""
+    path: str = ""
+    """File that it was read from."""
