@@ -34,7 +34,7 @@ def audit_view(view: View) -> Audit:
         Findings, inconsistent first, and counterfactuals; the same for the same input.
     """
     found: dict[str, Finding] = {}
-    for _, check, _ in CHECKS:
+    for check, _ in CHECKS:
         for finding in check(view):
             name, n = finding.id, 2
             while name in found and found[name] != finding:
@@ -43,10 +43,21 @@ def audit_view(view: View) -> Audit:
     for card in view.registry.cards:
         for note in card.notes:
             found[f"note:{note.id}"] = Finding(
-                id=f"note:{note.id}", family=card.family, card=card.id, subject=note.subject, check="source-note",
-                status=note.status, grade=note.grade, evidence=note.evidence, claims=note.claims or [note.id],
-                claimed=note.claimed, derived=note.derived, why=note.why, sources=[note.source.text()],
-                correction=note.correction, settles=note.settles,
+                id=f"note:{note.id}",
+                family=card.family,
+                card=card.id,
+                subject=note.subject,
+                check="source-note",
+                status=note.status,
+                grade=note.grade,
+                evidence=note.evidence,
+                claims=note.claims or [note.id],
+                claimed=note.claimed,
+                derived=note.derived,
+                why=note.why,
+                sources=[note.source.text()],
+                correction=note.correction,
+                settles=note.settles,
             )
     ordered = sorted(found.values(), key=lambda f: (_STATUS[f.status], _GRADE[f.grade], f.id))
     return Audit(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from harness.claims.findings import Counterfactual
-from harness.claims.groups import View, figure
+from harness.claims.groups import View
 from harness.claims.model import Claim
 from harness.claims.sweeps import card_matrices, sweeps
 from harness.score.binary import BinaryMatrix, OperatingPoint
@@ -55,8 +55,12 @@ def pairs(view: View) -> list[Pair]:
 
 def _headline(view: View, subject: str, split: str, family: str) -> Claim | None:
     found = [
-        c for card in view.registry.cards if card.family == family for c in card.claims
-        if (c.quantity.subject, c.quantity.metric, c.quantity.split, c.quantity.variant) == (subject, "mIoU", split, "published")
+        c
+        for card in view.registry.cards
+        if card.family == family
+        for c in card.claims
+        if (c.quantity.subject, c.quantity.metric, c.quantity.split, c.quantity.variant)
+        == (subject, "mIoU", split, "published")
     ]
     # The card itself outranks documents that repeat its figure.
     ranked = sorted(found, key=lambda c: (view.registry.card(c.card).kind not in ("card", "rerun"), c.line))
@@ -80,10 +84,15 @@ def counterfactuals(view: View) -> Iterator[Counterfactual]:
                 if here is None or there is None or then is None:
                     continue
                 yield Counterfactual(
-                    id=f"{pair.subject}.{name}.{metric}", subject=pair.subject,
+                    id=f"{pair.subject}.{name}.{metric}",
+                    subject=pair.subject,
                     quantity=f"{'mIoU' if metric == 'miou' else 'IoU of class 1'}: {words}",
-                    assumes=CONSTANT_RATES, claimed=here, observed=there,
-                    expected_at_observed_prevalence=then, prevalence_effect=then - here, remainder=there - then,
+                    assumes=CONSTANT_RATES,
+                    claimed=here,
+                    observed=there,
+                    expected_at_observed_prevalence=then,
+                    prevalence_effect=then - here,
+                    remainder=there - then,
                     claims=[pair.card_miou.id, pair.rerun_miou.id],
                 )
 

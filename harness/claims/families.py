@@ -7,9 +7,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from harness.claims.model import Source, Strict, Text
+from harness.claims.model import Source
 from harness.claims.registry import read_yaml, validated
 from harness.errors import RegistryError
+from harness.records import Strict, Text
 
 
 def _int(value: object) -> object:
@@ -93,6 +94,34 @@ class Pin(Strict):
     """Who published the pin."""
 
 
+class Difference(Strict):
+    """One knob in which card, training code and rerun differ: a factor to test, not a cause."""
+
+    knob: str
+    """What differs."""
+    card: str
+    """As the card says."""
+    code: str
+    """As the training code does; code may differ from what ran."""
+    rerun: str
+    """As the published rerun does."""
+    applies: str
+    """`all`, or the word that the adapter's title begins with, in lower case."""
+
+
+class Guidance(Strict):
+    """What a reader is told first. Numbers are references to claims, never typed."""
+
+    adapter: str
+    """Adapter id."""
+    answer: str
+    """One paragraph: the answer."""
+    rely_on: list[str]
+    """What published figures let one rely on it for."""
+    not_for: list[str]
+    """What they speak against."""
+
+
 class Family(Strict):
     """One file under eval/families/."""
 
@@ -108,6 +137,10 @@ class Family(Strict):
     """Published adapters."""
     topology: Topology | None = None
     """What the recipe builds; None where nobody built it."""
+    differences: list[Difference] = Field(default_factory=list)
+    """Knobs in which the published set-ups differ."""
+    guidance: list[Guidance] = Field(default_factory=list)
+    """First words of each report."""
 
 
 def read_families(folder: Path) -> dict[str, Family]:

@@ -9,22 +9,28 @@ from fractions import Fraction
 from harness.claims.families import Family
 from harness.claims.findings import Finding, Grade, Status
 from harness.claims.interval import Interval
-from harness.claims.metrics import METRICS, UNITS
 from harness.claims.model import Card, Claim, Evidence
 from harness.claims.registry import Registry
 from harness.claims.schemes import Geography, Scheme
 from harness.errors import RegistryError
+from harness.vocabulary import METRICS, UNITS
 
 Key = tuple[str, str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...]]
 
 
-def figure(claim: Claim) -> Interval:
+def figure(claim: Claim, *, as_input: bool = False) -> Interval:
     """The claim's interval in the metric's own unit, cut to the metric's range.
+
+    Args:
+        claim: A claim that holds a number.
+        as_input: Take a figure printed with `~` as printed, without its 20 %.
 
     Raises:
         RegistryError: The unit cannot be turned into the metric's own.
     """
     interval = claim.printed.need()
+    if as_input and claim.printed.rounding is not None:
+        interval = claim.printed.rounding
     metric = METRICS.get(claim.quantity.metric)
     if metric is None:
         return interval
@@ -41,13 +47,13 @@ def figure(claim: Claim) -> Interval:
 
 
 def figure_in(claim: Claim, unit: str) -> Interval:
-    """The claim's interval in a given unit, for sums over metrics of different units.
+    """The claim's interval as an input, in a given unit, for sums over metrics of different units.
 
     Raises:
         RegistryError: The unit cannot be turned into the given one.
     """
     own = METRICS[claim.quantity.metric].unit if claim.quantity.metric in METRICS else claim.unit
-    value = figure(claim)
+    value = figure(claim, as_input=True)
     if own == unit:
         return value
     factor = UNITS.get((own, unit))
@@ -86,6 +92,10 @@ class Group:
         """The claim of a metric about one class."""
         return _sharpest(c for c in self.claims if c.quantity.metric == metric and c.quantity.class_index == index)
 
+    def at(self, metric: str, index: int | None) -> Claim | None:
+        """`one` where no index is given, else `of_class`."""
+        return self.one(metric) if index is None else self.of_class(metric, index)
+
     def by_class(self, metric: str) -> dict[int, Claim]:
         """Claims of a metric by class index, ascending."""
         found = {c.quantity.class_index for c in self.claims if c.quantity.metric == metric}
@@ -95,10 +105,6 @@ class Group:
             if claim is not None:
                 out[index] = claim
         return out
-
-    def positive(self, metric: str) -> Claim | None:
-        """The claim of a two-class metric about class 1, with the index left out or not."""
-        return self.one(metric) or self.of_class(metric, 1)
 
 
 def _sharpest(claims: Iterable[Claim]) -> Claim | None:
@@ -131,7 +137,12 @@ class View:
             for claim in each.claims:
                 q = claim.quantity
                 key: Key = (
-                    each.id, q.subject, q.variant, q.split, q.threshold, q.place,
+                    each.id,
+                    q.subject,
+                    q.variant,
+                    q.split,
+                    q.threshold,
+                    q.place,
                     tuple(sorted(q.conditions.items())),
                 )
                 found.setdefault(key, []).append(claim)

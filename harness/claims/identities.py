@@ -24,7 +24,7 @@ def _corners(function: Callable[..., Fraction], *args: Interval) -> Interval:
 
 
 def mean_iou(ious: list[Interval]) -> Interval:
-    """mIoU (macro) = mean of the class IoUs. Also any other macro average of class figures."""
+    """MIoU (macro) = mean of the class IoUs. Also any other macro average of class figures."""
     return mean(ious)
 
 

@@ -7,32 +7,30 @@ and a rounding interval.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from harness.claims.metrics import METRICS, Direction
 from harness.claims.printed import Printed, StoredAs, parse_printed
+from harness.records import Quantity, Strict, Text
+from harness.vocabulary import METRICS, Direction
 
-Averaging = Literal["macro", "micro", "pooled", "per_chip", "weighted", "single"]
 Kind = Literal["card", "readme", "training-notes", "rerun", "retest", "paper", "code", "note"]
 Evidence = Literal["arithmetic", "source", "inference"]
 RelationKind = Literal[
-    "difference", "ratio", "sum", "product", "mean", "share", "share_of_sum", "same", "greater",
-    "negligible", "cause", "best", "collapse", "inverse_frequency",
+    "difference",
+    "ratio",
+    "sum",
+    "product",
+    "mean",
+    "share",
+    "greater",
+    "negligible",
+    "cause",
+    "best",
+    "collapse",
+    "inverse_frequency",
 ]
-
-def _blank_to_none(value: object) -> object:
-    return None if value == "" else value
-
-
-Text = Annotated[str | None, BeforeValidator(_blank_to_none)]
-
-
-class Strict(BaseModel):
-    """Base of all registry records: frozen, and a field nobody defined is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Source(Strict):
@@ -49,59 +47,6 @@ class Source(Strict):
         """One line for reports."""
         at = f"@{self.revision[:7]}" if self.revision else ""
         return f"{self.repository}{at}" + (f" {self.path}" if self.path else "")
-
-
-class Quantity(Strict):
-    """What a figure measures. Two figures can be compared only where these are equal."""
-
-    subject: str
-    """Adapter, model or document part that the figure is about, e.g. `buildings_nyc`."""
-    metric: str
-    """A name from `harness.claims.metrics.METRICS`, or one that starts with `x-`."""
-    variant: str = "published"
-    """Which weights or arm: `published`, `full-fine-tune`, `v1`, ..."""
-    class_index: Annotated[int | None, BeforeValidator(_blank_to_none)] = None
-    """Index of the class in the model's output, as stated; None where none is stated."""
-    class_name: Text = None
-    """Name of the class as stated by the source, right or wrong."""
-    scheme: Text = None
-    """Class scheme as stated: an id under eval/schemes/."""
-    threshold: Text = None
-    """Decision threshold on the probability of the class, in decimals; `argmax` where stated."""
-    averaging: Averaging | None = None
-    """macro: mean over classes; micro: over all pixels and classes; pooled: one matrix over
-    all chips; per_chip: mean over chips; single: one chip."""
-    split: Text = None
-    """Name of the set of chips, e.g. `test`, `val`, `six-aois`."""
-    place: Text = None
-    """Name of the one chip or AOI that the figure is about."""
-    conditions: dict[str, str] = Field(default_factory=dict)
-    """Anything else that must be equal: device, dtype, batch, input, arm."""
-
-    @field_validator("metric")
-    @classmethod
-    def _known_metric(cls, metric: str) -> str:
-        if metric in METRICS or metric.startswith("x-"):
-            return metric
-        import difflib
-
-        near = difflib.get_close_matches(metric, METRICS, 1, 0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown metric {metric!r}{hint} (own names start with 'x-')")
-
-    def text(self) -> str:
-        """One line for reports."""
-        words = [self.subject, self.metric]
-        if self.class_index is not None or self.class_name:
-            index = "" if self.class_index is None else f"{self.class_index} "
-            words.append(f"[{index}{self.class_name or ''}]".replace(" ]", "]"))
-        if self.place:
-            words.append(f"at {self.place}")
-        if self.threshold:
-            words.append(f"threshold {self.threshold}")
-        if self.variant != "published":
-            words.append(f"({self.variant})")
-        return " ".join(words)
 
 
 class Claim(Strict):
@@ -170,15 +115,17 @@ class Relation(Strict):
     id: str
     """Unique over the registry."""
     kind: RelationKind
-    """`difference`: states = a - b. `ratio`: states = a / b. `sum`: states = a + b + ...
-    `product`: states = a x b x ... `mean`: states = mean(a, b, ...). `share`: states = a in
-    % of b. `share_of_sum`: states = a / sum of the rest. `same`: all are one number.
-    `greater`: the first is said to exceed the second. `negligible`: first - second is called
-    small. `cause`: `text` is said to explain why first and second differ. `best`: the first is
-    called the best of `of`. `collapse`: the first is called a failure among `of`.
+    """`difference`: states = a - b. `ratio`: states = a / b, or sum of `of` / sum of `over`.
+    `sum`: states = a + b + ... `product`: states = a x b x ... `mean`: states = mean(a, b, ...).
+    `share`: states = a in % of b. `greater`: the first is said to exceed the second.
+    `negligible`: first - second is called small. `cause`: `text` is said to explain
+    why first and second differ. `best`: the first is called the best of `of`.
+    `collapse`: the first is called a failure among `of`.
     `inverse_frequency`: the weights are said to follow class frequency."""
     of: list[str]
     """Claim ids; a `*` at the end stands for every claim whose id starts so."""
+    over: list[str] = Field(default_factory=list)
+    """Claim ids below the line of a `ratio` of sums."""
     states: Text = None
     """Id of the claim that prints the result; None where only words do."""
     text: Text = None

@@ -39,7 +39,7 @@ Form = Literal["number", "approximate", "range", "at_most", "at_least", "text"]
 
 _NUMBER = r"[+\-−]?\d[\d,]*(?:\.\d+)?(?:[eE][+\-]?\d+)?"
 _SINGLE = re.compile(rf"^(?P<mark>~|≈|<=|>=|<|>|≤|≥)?\s*(?P<a>{_NUMBER})$")
-_RANGE = re.compile(rf"^(?P<mark>~|≈)?\s*(?P<a>\d[\d,]*(?:\.\d+)?)\s*(?:-|–|\.\.)\s*(?P<b>\d[\d,]*(?:\.\d+)?)$")
+_RANGE = re.compile(r"^(?P<mark>~|≈)?\s*(?P<a>\d[\d,]*(?:\.\d+)?)\s*(?:-|–|\.\.)\s*(?P<b>\d[\d,]*(?:\.\d+)?)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,9 @@ class Printed:
     """Every number that it may stand for; None for text and for one-sided bounds' open side."""
     decimals: int
     """Digits after the point; 0 for integers."""
+    rounding: Interval | None = None
+    """With `~`: the interval without the 20 %, for figures that enter a sum or ratio as inputs.
+    The author's allowance belongs to what he concludes, not to each part."""
 
     @property
     def value(self) -> float:
@@ -126,7 +129,14 @@ def parse_printed(text: str, stored_as: StoredAs | None = None, *, count: bool =
     mark = m["mark"]
     if mark in ("~", "≈"):
         half = max(abs(number) * APPROXIMATE, Fraction(1, 2 * 10**decimals))
-        return Printed(clean, "approximate", Interval(number - half, number + half), decimals)
+        last = Fraction(1, 2 * 10**decimals)
+        return Printed(
+            clean,
+            "approximate",
+            Interval(number - half, number + half),
+            decimals,
+            Interval(number - last, number + last),
+        )
     if mark in ("<=", "<", "≤"):
         return Printed(clean, "at_most", Interval(number, number), decimals)
     if mark in (">=", ">", "≥"):

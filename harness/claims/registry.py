@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from harness.claims.metrics import METRICS
 from harness.claims.model import Card, Claim, Gate, ProbeSet, Relation, SourceNote
 from harness.errors import PrintedValueError, RegistryError
+from harness.vocabulary import METRICS
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -167,7 +169,9 @@ def read_card(path: Path) -> Card:
     """
     raw = read_yaml(path)
     if raw.get("schema") != SCHEMA:
-        raise RegistryError(f"{path}:{raw.lines.get('schema', 1)}: schema: {raw.get('schema')!r}; this version reads {SCHEMA!r}")
+        raise RegistryError(
+            f"{path}:{raw.lines.get('schema', 1)}: schema: {raw.get('schema')!r}; this version reads {SCHEMA!r}"
+        )
     name = raw.get("card")
     if not name:
         raise RegistryError(f"{path}:1: card: field is missing")
@@ -192,11 +196,22 @@ def read_card(path: Path) -> Card:
             raws.extend(_rows(table, defaults, path))
         found.extend(_claim(raw_claim, name, path) for raw_claim in raws)
     _unique(found, path)
-    body = Located({k: v for k, v in raw.items() if k not in ("schema", "card", "source", "groups", "claims", "tables", "defaults")})
+    body = Located(
+        {
+            k: v
+            for k, v in raw.items()
+            if k not in ("schema", "card", "source", "groups", "claims", "tables", "defaults")
+        }
+    )
     body.line, body.lines = raw.line, raw.lines
     for field, model in (("relations", Relation), ("gates", Gate), ("notes", SourceNote), ("probes", ProbeSet)):
         body[field] = [
-            validated(model, _prepared(_merged(top, item, path), name, field == "relations"), path, f"{field}.{item.get('id', '?')}")
+            validated(
+                model,
+                _prepared(_merged(top, item, path), name, field == "relations"),
+                path,
+                f"{field}.{item.get('id', '?')}",
+            )
             for item in raw.get(field) or []
         ]
     body["concessions"] = [_merged(top, item, path) for item in raw.get("concessions") or []]
@@ -206,7 +221,7 @@ def read_card(path: Path) -> Card:
 
 def _prepared(raw: Located, card: str, with_line: bool) -> Located:
     """Ids of claims without a card mean this card."""
-    for field in ("of", "claims"):
+    for field in ("of", "over", "claims"):
         if isinstance(raw.get(field), list):
             raw[field] = [ref if "/" in ref else f"{card}/{ref}" for ref in raw[field]]
     if isinstance(raw.get("states"), str) and "/" not in raw["states"]:
@@ -272,6 +287,18 @@ class Registry:
         return [c for c in self.claims if c.id == ref]
 
 
+def _references(card: Card) -> Iterator[tuple[str, list[str]]]:
+    """Everything in a card that names claims, with the names."""
+    for relation in card.relations:
+        yield relation.id, [*relation.of, *relation.over, *([relation.states] if relation.states else [])]
+    for gate in card.gates:
+        yield gate.id, gate.of
+    for note in card.notes:
+        yield note.id, note.claims
+    for probe in card.probes:
+        yield probe.id, [probe.rows]
+
+
 def read_registry(paths: list[Path]) -> Registry:
     """Read claims files, and check that what they name exists.
 
@@ -295,15 +322,30 @@ def read_registry(paths: list[Path]) -> Registry:
     registry = Registry(cards)
     known = {c.id for c in registry.claims}
     for card in cards:
-        for item in (*card.relations, *card.gates, *card.notes, *card.probes):
-            if isinstance(item, ProbeSet):
-                refs = [item.rows]
-            else:
-                refs = list(item.claims) if isinstance(item, SourceNote) else list(item.of)
-            if isinstance(item, Relation) and item.states:
-                refs.append(item.states)
+        for name, refs in _references(card):
             for ref in refs:
                 hit = any(k.startswith(ref[:-1]) for k in known) if ref.endswith("*") else ref in known
                 if not hit:
-                    raise RegistryError(f"{card.path}: {item.id}: names {ref!r}, which is no claim")
+                    raise RegistryError(f"{card.path}: {name}: names {ref!r}, which is no claim")
     return registry
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step: a reader sees the old text or the new, never a part.
+
+    Raises:
+        RegistryError: The folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as err:
+        raise RegistryError(f"{path}: cannot be written ({err.strerror})") from err
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+            out.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

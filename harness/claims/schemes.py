@@ -7,14 +7,23 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from harness.claims.model import Source, Strict, Text
+from harness.claims.model import Source
 from harness.claims.registry import read_yaml, validated
 from harness.errors import RegistryError
+from harness.records import Strict, Text
 
 WORLDCOVER: dict[int, str] = {
-    10: "tree cover", 20: "shrubland", 30: "grassland", 40: "cropland", 50: "built-up",
-    60: "bare or sparse vegetation", 70: "snow and ice", 80: "permanent water bodies",
-    90: "herbaceous wetland", 95: "mangroves", 100: "moss and lichen",
+    10: "tree cover",
+    20: "shrubland",
+    30: "grassland",
+    40: "cropland",
+    50: "built-up",
+    60: "bare or sparse vegetation",
+    70: "snow and ice",
+    80: "permanent water bodies",
+    90: "herbaceous wetland",
+    95: "mangroves",
+    100: "moss and lichen",
 }
 """ESA WorldCover v200 codes (Product User Manual V2.0, table 3)."""
 
@@ -90,8 +99,9 @@ class Sighting(Strict):
     def reads(self, scheme: Scheme) -> Literal["supports", "contradicts", "silent"]:
         """How the sighting, if it was seen, bears on a scheme.
 
-        An index that is there should stand for what is there. An index that is absent speaks
-        only against schemes in which it stands for the ground.
+        An index that rules a place, or is found only there, should stand for what is there. One
+        that is merely present may stand for something else nearby, so it only supports. One
+        that is absent speaks only against schemes in which it stands for the ground.
         """
         here = next((c for c in scheme.classes if c.index == self.index), None)
         if here is None:
@@ -99,6 +109,8 @@ class Sighting(Strict):
         fits = bool(set(here.worldcover) & set(self.worldcover)) or (self.footprints and bool(here.other))
         if self.rule == "absent":
             return "contradicts" if fits else "silent"
+        if self.rule == "present" and not fits:
+            return "silent"
         return "supports" if fits else "contradicts"
 
 
@@ -140,7 +152,9 @@ def read_schemes(folder: Path) -> dict[str, Scheme]:
             raise RegistryError(f"{path}:{raw.lines.get('id', 1)}: id: {scheme.id!r} differs from the file's name")
         indices = [c.index for c in scheme.classes]
         if indices != sorted(set(indices)):
-            raise RegistryError(f"{path}:{raw.lines['classes']}: classes: indices must ascend, each once; found {indices}")
+            raise RegistryError(
+                f"{path}:{raw.lines['classes']}: classes: indices must ascend, each once; found {indices}"
+            )
         codes = [code for c in scheme.classes for code in c.worldcover]
         for code in codes:
             if code not in WORLDCOVER:

@@ -13,6 +13,10 @@ from harness.claims.model import Card, Claim
 from harness.score.binary import BinaryMatrix
 
 
+SetKey = tuple[str, str, str, int | None]
+"""Subject, split, arm, class index."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One threshold of a sweep."""
@@ -50,19 +54,42 @@ class Sweep:
         raise KeyError(threshold)
 
 
-def sweep_rows(card: Card) -> dict[tuple[str, str], list[Row]]:
-    """Rows of every sweep of a card by (subject, split): tables keyed by threshold."""
-    found: dict[tuple[str, str], dict[Fraction, dict[str, Claim]]] = {}
+def set_of(claim: Claim) -> SetKey | None:
+    """Subject, split, arm and class that a claim about a set of chips belongs to."""
+    q = claim.quantity
+    return None if q.split is None else (q.subject, q.split, q.variant, q.class_index)
+
+
+def _number(threshold: str | None) -> Fraction | None:
+    try:
+        return None if threshold is None else Fraction(threshold)
+    except ValueError:
+        return None  # "argmax" and other words are no threshold
+
+
+def sweep_rows(card: Card) -> dict[SetKey, list[Row]]:
+    """Rows of every sweep of a card: one class at several thresholds, the sharpest figure of each metric.
+
+    A row needs recall and precision; rows that print less are left out.
+    """
+    found: dict[SetKey, dict[Fraction, dict[str, Claim]]] = {}
     for claim in card.claims:
-        q = claim.quantity
-        if q.threshold is None or q.split is None or not claim.id.partition("/")[2].startswith("sweep."):
+        key, threshold = set_of(claim), _number(claim.quantity.threshold)
+        if key is None or threshold is None or claim.quantity.place or claim.printed.interval is None:
             continue
-        rows = found.setdefault((q.subject, q.split), {})
-        rows.setdefault(Fraction(q.threshold), {})[q.metric] = claim
-    return {key: [Row(t, rows[t]) for t in sorted(rows)] for key, rows in found.items()}
+        row = found.setdefault(key, {}).setdefault(threshold, {})
+        old = row.get(claim.quantity.metric)
+        if old is None or figure(claim).width < figure(old).width:
+            row[claim.quantity.metric] = claim
+    out = {}
+    for key, rows in found.items():
+        full = [Row(t, rows[t]) for t in sorted(rows) if {"recall", "precision"} <= set(rows[t])]
+        if len(full) > 1:
+            out[key] = full
+    return out
 
 
-def split_pixels(view: View, card: Card, subject: str, split: str) -> int | None:
+def split_pixels(card: Card, subject: str, split: str) -> int | None:
     """Pixels of a split: chips x side x side, where the card prints both."""
     side = chips = None
     for claim in card.claims:
@@ -95,7 +122,9 @@ def solve_sweep(card: Card, rows: list[Row], pixels: int, subject: str, split: s
     for positives in range(base, pixels + 1, base):
         matrices = [_row_matrix(row, positives, pixels) for row in rows]
         if all(m is not None for m in matrices):
-            solutions.append(Sweep(subject, split, card.id, pixels, positives, rows, [m for m in matrices if m is not None]))
+            solutions.append(
+                Sweep(subject, split, card.id, pixels, positives, rows, [m for m in matrices if m is not None])
+            )
     return solutions
 
 
@@ -122,8 +151,8 @@ def sweeps(view: View) -> list[Sweep]:
     """Every sweep of the registry that has exactly one whole-pixel solution."""
     out = []
     for card in view.registry.cards:
-        for (subject, split), rows in sweep_rows(card).items():
-            pixels = split_pixels(view, card, subject, split)
+        for (subject, split, variant, _), rows in sweep_rows(card).items():
+            pixels = split_pixels(card, subject, split) if variant == "published" else None
             if pixels is not None:
                 found = solve_sweep(card, rows, pixels, subject, split)
                 if len(found) == 1:
@@ -154,17 +183,17 @@ class Tile:
         return Interval(lo, max(lo, min(hi, limit))).integers() if lo <= limit else range(0)
 
 
-def tiles(card: Card) -> dict[tuple[str, str], list[Tile]]:
-    """Tile rows by (subject, split): places with label, predicted and IoU of one class."""
-    found: dict[tuple[str, str, str], dict[str, Claim]] = {}
+def tiles(card: Card) -> dict[SetKey, list[Tile]]:
+    """Tile rows: places with label, predicted and IoU of one class."""
+    found: dict[tuple[SetKey, str], dict[str, Claim]] = {}
     for claim in card.claims:
-        q = claim.quantity
-        if q.place and q.split and q.metric in ("label_px", "predicted_px", "iou"):
-            found.setdefault((q.subject, q.split, q.place), {})[q.metric] = claim
-    out: dict[tuple[str, str], list[Tile]] = {}
-    for (subject, split, place), row in found.items():
+        q, key = claim.quantity, set_of(claim)
+        if key is not None and q.place and q.metric in ("label_px", "predicted_px", "iou"):
+            found.setdefault((key, q.place), {})[q.metric] = claim
+    out: dict[SetKey, list[Tile]] = {}
+    for (key, place), row in found.items():
         if len(row) == 3:
-            out.setdefault((subject, split), []).append(Tile(place, row["label_px"], row["predicted_px"], row["iou"]))
+            out.setdefault(key, []).append(Tile(place, row["label_px"], row["predicted_px"], row["iou"]))
     return out
 
 

@@ -10,37 +10,93 @@ from harness.claims.groups import View
 
 Check = Callable[[View], Iterator[Finding]]
 
-CHECKS: tuple[tuple[str, Check, str], ...] = (
-    ("macro-mean", metrics.macro_means, "mIoU = mean of class IoUs; likewise macro F1 and class accuracy"),
-    ("f1-from-iou", metrics.f1_macro_from_ious, "macro F1 = mean of 2 IoU / (1 + IoU)"),
-    ("iou-from-precision-recall", metrics.f1_from_iou, "F1 = 2 IoU / (1 + IoU); IoU = PR / (P + R - PR)"),
-    ("iou-bound", metrics.recall_bounds_iou, "IoU <= recall, precision, F1"),
-    ("micro-iou", metrics.micro_iou, "micro IoU = acc / (2 - acc)"),
-    ("accuracy-from-recalls", metrics.accuracy_between_recalls, "accuracy = sum of prevalence x recall"),
-    ("binary", metrics.binary_identities, "two IoUs fix TP, TN, FP+FN, accuracy; recall adds prevalence, precision, FPR"),
-    ("given-twice", repeats.given_twice, "one quantity, one number"),
-    ("stated-arithmetic", relations.stated_arithmetic, "printed differences, ratios, sums, products, percentages"),
-    ("stated-words", relations.stated_words, "'higher', 'negligible' and the like beside the figures"),
-    ("class-weights", relations.class_weights, "inverse-frequency weights imply a prevalence"),
-    ("sweep-counts", counts.sweep_counts, "recall = k / n in whole pixels; recall never rises with the threshold"),
-    ("tile-counts", counts.tile_counts, "tile rows give TP in whole pixels and agree with the sweep"),
-    ("best-threshold", counts.best_threshold, "best row by each metric; chosen and reported on one set"),
-    ("stated-prevalence", counts.stated_prevalence, "label pixels / pixels"),
-    ("trivial-baseline", counts.trivial_baselines, "all-zeros and all-ones beside the headline"),
-    ("lora-parameters", structure.lora_parameters, "r x blocks x sum of (in + out)"),
-    ("bytes", structure.bytes_from_parameters, "file size = parameters x bytes of one"),
-    ("decoder-parameters", structure.decoder_parameters, "parameters, or state with batch-norm buffers"),
-    ("base-parameters", structure.base_parameters, "stated base against the built encoder and its file"),
-    ("parameters-or-bytes", structure.parameters_or_bytes, "one number as a count or as a size"),
-    ("split-parents", splits.split_parents, "chips = parents x chips per parent"),
-    ("split-clusters", splits.split_clusters, "independent scenes, and what interval they support"),
-    ("gate", gates.gates, "the author's own rules"),
-    ("probe-sum", probes.probe_sums, "class counts add up to the chip"),
-    ("probe-bounds", probes.probe_bounds, "rows against bounds as commented and as coded"),
-    ("probe-dominant", probes.probe_dominant, "dominant class, and what constant maps pass"),
-    ("overlapping-chips", probes.overlapping_chips, "chips that share pixels"),
-    ("stated-cause", causes.stated_cause, "a stated cause against the prevalence effect"),
-    ("gain-by-class", causes.gain_by_class, "which class a gain comes from"),
-    ("class-scheme", scheme.class_scheme, "which index means which class"),
+CHECKS: tuple[tuple[Check, dict[str, str]], ...] = (
+    (metrics.macro_means, {"macro-mean": "mIoU is the mean of the class IoUs; likewise macro F1 and class accuracy"}),
+    (metrics.f1_macro_from_ious, {"f1-from-iou": "F1 = 2 IoU / (1 + IoU)"}),
+    (
+        metrics.precision_recall,
+        {"iou-from-precision-recall": "IoU = PR / (P + R - PR)", "f1-from-precision-recall": "F1 = 2PR / (P + R)"},
+    ),
+    (metrics.recall_bounds_iou, {"iou-bound": "IoU is at most recall, precision and F1"}),
+    (metrics.micro_iou, {"micro-iou": "micro IoU = acc / (2 - acc)"}),
+    (metrics.accuracy_between_recalls, {"accuracy-from-recalls": "accuracy = sum of prevalence x recall"}),
+    (
+        metrics.binary_identities,
+        {
+            "binary-accuracy": "two IoUs fix the accuracy",
+            "binary-closure": "two IoUs and two recalls account for every error",
+            "binary-prevalence": "two IoUs and a recall fix the prevalence",
+            "binary-fractions": "TP, TN, FP+FN, prevalence, precision and FPR of the card",
+        },
+    ),
+    (repeats.given_twice, {"given-twice": "one quantity, one number"}),
+    (
+        relations.stated_arithmetic,
+        {
+            "stated-difference": "printed differences",
+            "stated-ratio": "printed ratios",
+            "stated-sum": "printed totals",
+            "stated-product": "printed products",
+            "stated-mean": "printed means",
+            "stated-share": "printed percentages",
+            "modelled-energy": "an energy that is a latency times a constant",
+        },
+    ),
+    (
+        relations.stated_words,
+        {
+            "stated-greater": "'higher' needs one quantity",
+            "stated-words": "words such as 'negligible' beside their figures",
+        },
+    ),
+    (relations.class_weights, {"class-weights": "inverse-frequency weights imply a prevalence"}),
+    (
+        counts.sweep_counts,
+        {"sweep-counts": "recall = k / n in whole pixels", "sweep-monotone": "recall never rises with the threshold"},
+    ),
+    (
+        counts.tile_counts,
+        {
+            "tile-counts": "tile IoUs in whole pixels",
+            "tiles-pooled": "pooled IoU from tile rows",
+            "tiles-against-sweep": "tile rows and sweep describe the same pixels",
+        },
+    ),
+    (
+        counts.best_threshold,
+        {
+            "best-threshold": "best row by each metric",
+            "threshold-chosen-on-test": "chosen and reported on one set",
+            "stated-collapse": "a row called a failure, by each metric",
+        },
+    ),
+    (counts.stated_prevalence, {"stated-prevalence": "label pixels / pixels"}),
+    (counts.trivial_baselines, {"trivial-baseline": "all-zeros and all-ones beside the headline"}),
+    (
+        structure.lora_parameters,
+        {"lora-parameters": "r x blocks x sum of (in + out)", "blocks": "stated blocks against LoRA parameters"},
+    ),
+    (structure.bytes_from_parameters, {"bytes": "file size = parameters x bytes of one"}),
+    (structure.decoder_parameters, {"decoder-parameters": "parameters, or state with batch-norm buffers"}),
+    (structure.base_parameters, {"base-parameters": "stated base against the built encoder and its file"}),
+    (structure.parameters_or_bytes, {"parameters-or-bytes": "one number as a count or as a size"}),
+    (splits.split_parents, {"split-parents": "chips = parents x chips per parent"}),
+    (splits.split_clusters, {"split-clusters": "independent scenes, and what interval they support"}),
+    (gates.gates, {"gate": "the author's own rules"}),
+    (probes.probe_sums, {"probe-sum": "class counts add up to the chip"}),
+    (probes.probe_bounds, {"probe-bounds": "rows against bounds as commented and as coded"}),
+    (probes.probe_dominant, {"probe-dominant": "dominant class, and what constant maps pass"}),
+    (probes.overlapping_chips, {"overlapping-chips": "chips that share pixels"}),
+    (causes.stated_cause, {"stated-cause": "a stated cause against the prevalence effect"}),
+    (causes.gain_by_class, {"gain-by-class": "which class a gain comes from"}),
+    (
+        scheme.class_scheme,
+        {"class-scheme": "which index means which class", "index-or-name": "one name at two indices"},
+    ),
 )
-"""Name, function, identity or question in one line."""
+"""Function, and the name and identity (or question) of each check that it yields."""
+
+MEANING: dict[str, str] = {name: text for _, names in CHECKS for name, text in names.items()} | {
+    "source-note": "what source code and documents show"
+}
+"""Every check name with its identity in one line."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from harness.claims.findings import Finding
+from harness.claims.findings import Finding, Status
 from harness.claims.groups import View, figure
 from harness.claims.interval import Interval
 from harness.claims.model import Card, Claim
-from harness.claims.sweeps import Sweep, solve_sweep, split_pixels, sweep_rows, sweeps, tiles
+from harness.claims.sweeps import SetKey, Sweep, set_of, solve_sweep, split_pixels, sweep_rows, sweeps, tiles
 from harness.score.binary import ALL_ONES, ALL_ZEROS
 
 
@@ -20,23 +20,32 @@ def _all_claims(sweep: Sweep) -> list[Claim]:
 def sweep_counts(view: View) -> Iterator[Finding]:
     """Recalls of a sweep are k / n with one n; precision then gives TP + FP. See `solve_sweep`."""
     for card in view.registry.cards:
-        for (subject, split), rows in sweep_rows(card).items():
-            pixels = split_pixels(view, card, subject, split)
+        for (subject, split, variant, _), rows in sweep_rows(card).items():
+            pixels = split_pixels(card, subject, split) if variant == "published" else None
             if pixels is None:
                 continue
             claims = [c for row in rows for c in row.claims.values()]
             found = solve_sweep(card, rows, pixels, subject, split)
             if not found:
                 yield view.finding(
-                    "sweep-counts", f"{card.id}/{subject}.{split}", claims, "inconsistent", grade="medium",
-                    claimed=f"{len(rows)} rows", derived="no whole-pixel counts give these recalls and precisions",
+                    "sweep-counts",
+                    f"{card.id}/{subject}.{split}",
+                    claims,
+                    "inconsistent",
+                    grade="medium",
+                    claimed=f"{len(rows)} rows",
+                    derived="no whole-pixel counts give these recalls and precisions",
                     why=f"Recall = TP/n and precision = TP/(TP+FP) with whole numbers within {pixels:,} pixels.",
                 )
                 continue
             if len(found) > 1:
                 yield view.finding(
-                    "sweep-counts", f"{card.id}/{subject}.{split}", claims, "undetermined",
-                    claimed=f"{len(rows)} rows", derived=f"{len(found)} whole-pixel solutions",
+                    "sweep-counts",
+                    f"{card.id}/{subject}.{split}",
+                    claims,
+                    "undetermined",
+                    claimed=f"{len(rows)} rows",
+                    derived=f"{len(found)} whole-pixel solutions",
                     why="The printed digits leave more than one number of label pixels.",
                     settles="the number of label pixels",
                 )
@@ -45,11 +54,16 @@ def sweep_counts(view: View) -> Iterator[Finding]:
             default = min(range(len(rows)), key=lambda i: abs(rows[i].threshold - Fraction(1, 2)))
             m = sweep.matrices[default]
             yield view.finding(
-                "sweep-counts", f"{card.id}/{subject}.{split}", claims, "consistent",
+                "sweep-counts",
+                f"{card.id}/{subject}.{split}",
+                claims,
+                "consistent",
                 claimed=f"{len(rows)} rows of recall and precision",
                 derived=(
-                    f"{sweep.positives:,} label px of {pixels:,}; at {float(rows[default].threshold):g}: TP {m.tp:,.0f}, "
-                    f"FP {m.fp:,.0f}, FN {m.fn:,.0f}, TN {m.tn:,.0f}; prevalence {_pct(m.prevalence)}, TPR {m.tpr:.4f}, "
+                    f"{sweep.positives:,} label px of {pixels:,}; at {float(rows[default].threshold):g}: TP "
+                    f"{m.tp:,.0f}, "
+                    f"FP {m.fp:,.0f}, FN {m.fn:,.0f}, TN {m.tn:,.0f}; prevalence {_pct(m.prevalence)}, TPR "
+                    f"{m.tpr:.4f}, "
                     f"FPR {m.fpr:.4f}, mIoU {m.miou:.4f}"
                 ),
                 why="One number of label pixels makes every recall a whole count and every precision too.",
@@ -65,10 +79,15 @@ def _row_identities(view: View, sweep: Sweep) -> Iterator[Finding]:
     recalls = [figure(row.claims["recall"]) for row in sweep.rows]
     rises = [i for i in range(1, len(recalls)) if recalls[i].lo > recalls[i - 1].hi]
     yield view.finding(
-        "sweep-monotone", f"{sweep.card}/{sweep.subject}.{sweep.split}",
-        [row.claims["recall"] for row in sweep.rows], "inconsistent" if rises else "consistent",
-        grade="medium" if rises else "low", claimed=f"recall over {len(recalls)} thresholds",
-        derived="rises at " + ", ".join(f"{float(sweep.rows[i].threshold):g}" for i in rises) if rises else "never rises",
+        "sweep-monotone",
+        f"{sweep.card}/{sweep.subject}.{sweep.split}",
+        [row.claims["recall"] for row in sweep.rows],
+        "inconsistent" if rises else "consistent",
+        grade="medium" if rises else "low",
+        claimed=f"recall over {len(recalls)} thresholds",
+        derived="rises at " + ", ".join(f"{float(sweep.rows[i].threshold):g}" for i in rises)
+        if rises
+        else "never rises",
         why="A higher threshold can only drop pixels, so recall cannot rise with it.",
     )
 
@@ -77,52 +96,75 @@ def tile_counts(view: View) -> Iterator[Finding]:
     """Tile rows give TP as a range of whole pixels; their sum must meet the sweep's and the IoU."""
     known = {(s.card, s.subject, s.split): s for s in sweeps(view)}
     for card in view.registry.cards:
-        for (subject, split), rows in tiles(card).items():
+        for key, rows in tiles(card).items():
+            subject, split, variant, _ = key
             claims = [c for t in rows for c in (t.label, t.predicted, t.iou)]
             anchor = f"{card.id}/{subject}.{split}"
             empty = [t for t in rows if len(t.hits()) == 0]
             if empty:
                 yield view.finding(
-                    "tile-counts", anchor, [c for t in empty for c in (t.iou, t.label, t.predicted)], "inconsistent",
-                    grade="medium", claimed=", ".join(f"{t.place} IoU {t.iou.value}" for t in empty),
-                    derived="no whole number of hits gives this IoU", why="TP = IoU (label + predicted) / (1 + IoU).",
+                    "tile-counts",
+                    anchor,
+                    [c for t in empty for c in (t.iou, t.label, t.predicted)],
+                    "inconsistent",
+                    grade="medium",
+                    claimed=", ".join(f"{t.place} IoU {t.iou.value}" for t in empty),
+                    derived="no whole number of hits gives this IoU",
+                    why="TP = IoU (label + predicted) / (1 + IoU).",
                 )
                 continue
             low, high = sum(t.hits()[0] for t in rows), sum(t.hits()[-1] for t in rows)
             label = sum(int(figure(t.label).lo) for t in rows)
             marked = sum(int(figure(t.predicted).lo) for t in rows)
-            pooled = Interval(
-                Fraction(low, label + marked - low), Fraction(high, label + marked - high)
-            )
-            yield from _pooled(view, card, subject, split, anchor, claims, pooled)
-            sweep = known.get((card.id, subject, split))
+            pooled = Interval(Fraction(low, label + marked - low), Fraction(high, label + marked - high))
+            yield from _pooled(view, card, key, anchor, claims, len(rows), pooled)
+            sweep = known.get((card.id, subject, split)) if variant == "published" else None
             if sweep is None:
                 continue
             m = sweep.at(Fraction(1, 2))
             ok = low <= m.tp <= high and label == sweep.positives and marked == m.tp + m.fp
             yield view.finding(
-                "tiles-against-sweep", anchor, [*claims, *_all_claims(sweep)], "consistent" if ok else "inconsistent",
+                "tiles-against-sweep",
+                anchor,
+                [*claims, *_all_claims(sweep)],
+                "consistent" if ok else "inconsistent",
                 grade="low" if ok else "medium",
                 claimed=f"{len(rows)} tile rows and {len(sweep.rows)} sweep rows",
-                derived=f"tiles: {label:,} label px, {marked:,} marked, TP {low:,}..{high:,}; sweep at 0.5: {sweep.positives:,}, {m.tp + m.fp:,.0f}, TP {m.tp:,.0f}",
+                derived=f"tiles: {label:,} label px, {marked:,} marked, TP {low:,}..{high:,}; sweep at 0.5: "
+                f"{sweep.positives:,}, {m.tp + m.fp:,.0f}, TP {m.tp:,.0f}",
                 why="Both describe the same pixels, so label, marked and hit counts must agree.",
             )
 
 
 def _pooled(
-    view: View, card: Card, subject: str, split: str, anchor: str, claims: list[Claim], pooled: Interval
+    view: View, card: Card, key: SetKey, anchor: str, claims: list[Claim], rows: int, pooled: Interval
 ) -> Iterator[Finding]:
+    """The printed pooled IoU against the tile rows; a mismatch counts if the rows are all chips."""
+    stated = next(
+        (c for c in card.claims if c.quantity.metric == "chips" and (c.quantity.subject, c.quantity.split) == key[:2]),
+        None,
+    )
+    complete = stated is not None and rows in figure(stated)
     for claim in card.claims:
         q = claim.quantity
-        if (q.subject, q.split, q.metric, q.averaging, q.place, q.threshold) != (subject, split, "iou", "pooled", None, None):
-            continue
-        if q.class_index != claims[0].quantity.class_index:
+        if set_of(claim) != key or (q.metric, q.averaging, q.place, q.threshold) != ("iou", "pooled", None, None):
             continue
         ok = figure(claim).meets(pooled)
+        bad: Status = "inconsistent" if complete else "undetermined"
         yield view.finding(
-            "tiles-pooled", anchor, [claim, *claims], "consistent" if ok else "inconsistent",
-            grade="low" if ok else "medium", claimed=f"pooled IoU {claim.value}", derived=pooled.text(5),
-            why="Pooled IoU = sum of hits / sum of (label + predicted - hits) over the tiles.",
+            "tiles-pooled",
+            anchor,
+            [claim, *claims],
+            "consistent" if ok else bad,
+            grade="low" if ok else "medium",
+            claimed=f"pooled IoU {claim.value}",
+            derived=pooled.text(5),
+            why="Pooled IoU = sum of hits / sum of (label + predicted - hits) over the tiles."
+            + ("" if ok or complete else f" The card does not say that these {rows} are all chips of the set."),
+            settles=None if ok or complete else "the number of chips: add a claim of metric `chips`",
+            correction=f"Pooled IoU {claim.value} does not follow from the tile rows, which give {pooled.text(4)}."
+            if not ok and complete
+            else None,
         )
 
 
@@ -142,8 +184,10 @@ def best_threshold(view: View) -> Iterator[Finding]:
                 continue
             threshold = Fraction(stated.quantity.threshold)
             scores = {
-                "IoU": [m.iou1 for m in sweep.matrices], "F1": [m.f1 for m in sweep.matrices],
-                "mIoU": [m.miou for m in sweep.matrices], "accuracy": [m.accuracy for m in sweep.matrices],
+                "IoU": [m.iou1 for m in sweep.matrices],
+                "F1": [m.f1 for m in sweep.matrices],
+                "mIoU": [m.miou for m in sweep.matrices],
+                "accuracy": [m.accuracy for m in sweep.matrices],
             }
             best = {
                 name: max((i for i, v in enumerate(values) if v is not None), key=lambda i, v=values: v[i] or 0.0)  # type: ignore[misc]
@@ -151,36 +195,66 @@ def best_threshold(view: View) -> Iterator[Finding]:
             }
             here = next(i for i, row in enumerate(sweep.rows) if row.threshold == threshold)
             miou = scores["mIoU"]
-            list_best = ", ".join(f"{name} {float(sweep.rows[i].threshold):g} ({scores[name][i]:.3f})" for name, i in best.items())
+            list_best = ", ".join(
+                f"{name} {float(sweep.rows[i].threshold):g} ({scores[name][i]:.3f})" for name, i in best.items()
+            )
             claims = [stated, *_all_claims(sweep)]
             if relation.kind == "best":
                 disagree = [n for n, i in best.items() if i != here]
                 yield view.finding(
-                    "best-threshold", relation.id.partition("/")[2], claims, "undetermined" if disagree else "consistent",
-                    grade="medium" if disagree else "low", subject=relation.subject,
-                    claimed=relation.quote or relation.text or "", derived=f"best by {list_best}",
-                    why="Each row's counts give every metric. The card's headline is mIoU; the choice was made by IoU and F1.",
-                    settles="a metric named before the sweep" if disagree else None, correction=relation.correction,
+                    "best-threshold",
+                    relation.id.partition("/")[2],
+                    claims,
+                    "undetermined" if disagree else "consistent",
+                    grade="medium" if disagree else "low",
+                    subject=relation.subject,
+                    claimed=relation.quote or relation.text or "",
+                    derived=f"best by {list_best}",
+                    why="Each row's counts give every metric. The card's headline is mIoU; the choice was made "
+                    "by IoU and F1.",
+                    settles="a metric named before the sweep" if disagree else None,
+                    correction=f"Threshold {float(threshold):g} is best by "
+                    f"{' and '.join(n for n in best if n not in disagree)}; by "
+                    + " and by ".join(
+                        f"{n} it is {float(sweep.rows[best[n]].threshold):g} ({scores[n][best[n]]:.3f} against "
+                        f"{scores[n][here]:.3f})"
+                        for n in disagree
+                    )
+                    + ". All rows were scored on the tiles that the choice was made on."
+                    if disagree
+                    else None,
                 )
                 yield view.finding(
-                    "threshold-chosen-on-test", relation.id.partition("/")[2], claims, "undetermined", grade="medium",
-                    subject=relation.subject, claimed=f"{relation.quote}: reported as a result",
+                    "threshold-chosen-on-test",
+                    relation.id.partition("/")[2],
+                    claims,
+                    "undetermined",
+                    grade="medium",
+                    subject=relation.subject,
+                    claimed=f"{relation.quote}: reported as a result",
                     derived=f"chosen and reported on the same {sweep.pixels:,} pixels",
-                    why="The largest of several scores on a set is above what a fresh set would give. By how much cannot be told from these rows.",
+                    why="The largest of several scores on a set is above what a fresh set would give. By how "
+                    "much cannot be told from these rows.",
                     settles="the score at that threshold on tiles that took no part in choosing it",
-                    correction="Choose the threshold on tiles that are not in the reported set, and report it on the others.",
+                    correction="Choose the threshold on tiles that are not in the reported set, and report it on "
+                    "the others.",
                 )
             else:
                 zeros = ALL_ZEROS.at(sweep.positives / sweep.pixels)
                 top = best["mIoU"] == here
                 yield view.finding(
-                    "stated-collapse", relation.id.partition("/")[2], claims, "undetermined" if top else "consistent",
-                    grade="medium" if top else "low", subject=relation.subject,
+                    "stated-collapse",
+                    relation.id.partition("/")[2],
+                    claims,
+                    "undetermined" if top else "consistent",
+                    grade="medium" if top else "low",
+                    subject=relation.subject,
                     claimed=f"threshold {float(threshold):g} {relation.quote or relation.text}",
-                    derived=f"mIoU there is {miou[here]:.3f}, {'the best of the sweep' if top else 'below ' + format(max(v for v in miou if v is not None), '.3f')}; building IoU {scores['IoU'][here]:.3f}",
+                    derived=f"mIoU there is {miou[here]:.3f}, {'the best of the sweep' if top else 'not the best'}; "
+                    f"building IoU {scores['IoU'][here]:.3f}",
                     why=(
-                        "Both hold: the building class nearly vanishes, and mIoU is highest, because at lower thresholds "
-                        f"most non-building pixels are marked. All-zeros scores {zeros.miou:.3f}."
+                        "Both hold: the building class nearly vanishes, and mIoU is highest, because at lower "
+                        f"thresholds most non-building pixels are marked. All-zeros scores {zeros.miou:.3f}."
                     ),
                     settles="a metric named before the sweep" if top else None,
                 )
@@ -196,12 +270,19 @@ def stated_prevalence(view: View) -> Iterator[Finding]:
                 continue
             ok = figure(claim).meets(exact)
             yield view.finding(
-                "stated-prevalence", f"{sweep.card}/{sweep.subject}.{sweep.split}", [claim, *_all_claims(sweep)],
-                "consistent" if ok else "inconsistent", grade="low" if ok else "high",
-                claimed=f"{claim.value} {claim.unit} of label pixels",
+                "stated-prevalence",
+                f"{sweep.card}/{sweep.subject}.{sweep.split}",
+                [claim, *_all_claims(sweep)],
+                "consistent" if ok else "inconsistent",
+                grade="low" if ok else "high",
+                claimed=f"the tiles hold {claim.value} {claim.unit} {claim.quantity.class_name} pixels",
                 derived=f"{_pct(float(exact.mid))} ({sweep.positives:,} of {sweep.pixels:,})",
-                why="Label pixels are whole numbers fixed by the sweep and by the tile rows; `~` is read as 20 % either way.",
-                correction=None if ok else f"The tiles hold {_pct(float(exact.mid))} label pixels of the class, not {claim.value} {claim.unit}.",
+                why="Label pixels are whole numbers fixed by the sweep and by the tile rows; `~` is read as 20 % "
+                "either way.",
+                correction=None
+                if ok
+                else f"The tiles hold {_pct(float(exact.mid))} label pixels of the class, not {claim.value} "
+                f"{claim.unit}.",
             )
 
 
@@ -219,15 +300,24 @@ def trivial_baselines(view: View) -> Iterator[Finding]:
                 continue
             below = zeros.miou is not None and float(figure(claim).hi) < zeros.miou
             yield view.finding(
-                "trivial-baseline", f"{sweep.card}/{sweep.subject}.{sweep.split}", [claim, *_all_claims(sweep)],
-                "undetermined" if below else "consistent", grade="high" if below else "low",
-                claimed=f"mIoU {claim.value}",
-                derived=f"all-zeros scores mIoU {zeros.miou:.3f}; all-ones scores building IoU {ones.iou1:.3f}, mIoU {ones.miou:.3f}",
+                "trivial-baseline",
+                f"{sweep.card}/{sweep.subject}.{sweep.split}",
+                [claim, *_all_claims(sweep)],
+                "undetermined" if below else "consistent",
+                grade="high" if below else "low",
+                claimed=f"rerun's mIoU {claim.value}",
+                derived=f"all-zeros scores mIoU {zeros.miou:.3f}; all-ones scores building IoU {ones.iou1:.3f}, "
+                f"mIoU {ones.miou:.3f}",
                 why=(
-                    "A map that marks nothing scores more by the headline metric than the reported one, so the reported mIoU "
-                    "shows no skill on these tiles. It does not show that the adapter has none: by building IoU it stands above all-ones."
-                    if below else "The reported score is above both constant maps."
+                    "A map that marks nothing scores more by the headline metric than the reported one, so the "
+                    "reported mIoU "
+                    "shows no skill on these tiles. It does not show that the adapter has none: by building IoU "
+                    "it stands above all-ones."
+                    if below
+                    else "The reported score is above both constant maps."
                 ),
-                settles="scores in strata of built-up share, beside the constant maps of each stratum" if below else None,
+                settles="scores in strata of built-up share, beside the constant maps of each stratum"
+                if below
+                else None,
                 correction="Print the scores of all-zeros and all-ones beside the headline." if below else None,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from harness.claims.findings import Finding
+from harness.claims.findings import Finding, Status
 from harness.claims.groups import View
 from harness.claims.model import Gate
 
@@ -31,14 +31,22 @@ def gates(view: View) -> Iterator[Finding]:
                 value = claim.printed.need()
                 name = _band(gate, value.lo, value.hi)
                 bad = name is not None and name.startswith(BAD_WORDS)
-                status = "undetermined" if name is None or bad else "consistent"
+                status: Status = "undetermined" if name is None or bad else "consistent"
                 yield view.finding(
-                    "gate", f"{gate.id.partition('/')[2]}.{ref.partition('/')[2]}", [claim], status,
-                    grade="high" if bad else "low", subject=gate.subject,
-                    claimed=f"{claim.value} {'' if claim.unit in ('fraction', '1') else claim.unit}".strip(),
+                    "gate",
+                    f"{gate.id.partition('/')[2]}.{ref.partition('/')[2]}",
+                    [claim],
+                    status,
+                    grade="high" if bad else "low",
+                    subject=gate.subject,
+                    claimed=f"{claim.quantity.text()} {claim.value} "
+                    f"{'' if claim.unit in ('fraction', '1') else claim.unit}".strip(),
                     derived=f"falls under {name!r}" if name else "its rounding interval crosses two bands",
-                    why=f"{gate.text} ({gate.source.text()})" + (f" In fairness: {gate.caveat}." if gate.caveat else ""),
+                    why=f"{gate.text} ({gate.source.text()})"
+                    + (f" In fairness: {gate.caveat}." if gate.caveat else ""),
                     settles="the author's word on whether the gate holds for this adapter" if bad else None,
-                    correction=f"By the project's own gate ({gate.quote}) {claim.value} is a {name} result; say so, or say that the gate was given up."
-                    if bad else None,
+                    correction=f"By the project's own gate ({gate.quote}) {claim.value} is a {name} result; say "
+                    "so, or say that the gate was given up."
+                    if bad
+                    else None,
                 )

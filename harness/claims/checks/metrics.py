@@ -16,8 +16,16 @@ def _verdict(printed: Interval, derived: Interval) -> Status:
 
 
 def _compare(
-    view: View, group: Group, check: str, name: str, target: Claim, inputs: list[Claim], derived: Interval | None,
-    why: str, *, complete: bool = True,
+    view: View,
+    group: Group,
+    check: str,
+    name: str,
+    target: Claim,
+    inputs: list[Claim],
+    derived: Interval | None,
+    why: str,
+    *,
+    complete: bool = True,
 ) -> Iterator[Finding]:
     """One finding: does the printed target meet what the inputs allow?"""
     if derived is None:
@@ -33,14 +41,19 @@ def _compare(
     off = float(printed.gap(derived))
     note = "" if status == "consistent" else f" The printed figure lies {off:.2g} outside."
     yield view.finding(
-        check, f"{group.name}.{name}", [target, *inputs], status,
+        check,
+        f"{group.name}.{name}",
+        [target, *inputs],
+        status,
         claimed=f"{target.quantity.metric} {target.value}",
         derived=f"{derived.text(5)}",
         why=why + note,
         grade=grade,
         settles=settles,
-        correction=f"{target.quantity.text()}: {target.value} does not follow from the figures beside it, which give {derived.text(4)}."
-        if status == "inconsistent" else None,
+        correction=f"{target.quantity.text()}: {target.value} does not follow from the figures beside it, which "
+        f"give {derived.text(4)}."
+        if status == "inconsistent"
+        else None,
     )
 
 
@@ -52,7 +65,7 @@ _MACRO: tuple[tuple[str, str, str], ...] = (
 
 
 def macro_means(view: View) -> Iterator[Finding]:
-    """mIoU = mean of class IoUs; macro F1 = mean of class F1; likewise class accuracy.
+    """MIoU = mean of class IoUs; macro F1 = mean of class F1; likewise class accuracy.
 
     Identity of the definition of a macro average. Applied where indices 0..K-1 are all printed;
     a mismatch counts only where the card says that K is the number of classes.
@@ -64,8 +77,15 @@ def macro_means(view: View) -> Iterator[Finding]:
                 continue
             complete = view.classes(group.subject) == len(parts)
             yield from _compare(
-                view, group, "macro-mean", macro, target, list(parts.values()),
-                mean([figure(c) for c in parts.values()]), f"{why}, here of {len(parts)} classes.", complete=complete,
+                view,
+                group,
+                "macro-mean",
+                macro,
+                target,
+                list(parts.values()),
+                mean([figure(c) for c in parts.values()]),
+                f"{why}, here of {len(parts)} classes.",
+                complete=complete,
             )
 
 
@@ -77,38 +97,61 @@ def f1_macro_from_ious(view: View) -> Iterator[Finding]:
             continue
         derived = mean([ids.f1_from_iou(figure(c)) for c in ious.values()])
         yield from _compare(
-            view, group, "f1-from-iou", "f1_macro", target, list(ious.values()), derived,
+            view,
+            group,
+            "f1-from-iou",
+            "f1_macro",
+            target,
+            list(ious.values()),
+            derived,
             "F1 = 2 IoU / (1 + IoU) for each class, then the mean.",
             complete=view.classes(group.subject) == len(ious),
         )
 
 
-def f1_from_iou(view: View) -> Iterator[Finding]:
+def precision_recall(view: View) -> Iterator[Finding]:
     """F1 = 2 IoU / (1 + IoU) of one class, and IoU = PR / (P + R - PR)."""
     for group in view.groups():
         indices = {c.quantity.class_index for c in group.claims}
         for index in sorted(indices, key=lambda i: -1 if i is None else i):
-            def of(metric: str, at: int | None = index) -> Claim | None:
-                return group.one(metric) if at is None else group.of_class(metric, at)
-
-            iou, f1 = of("iou"), of("f1")
+            found = {m: group.at(m, index) for m in ("iou", "f1", "precision", "recall", "class_accuracy")}
+            iou, f1 = found["iou"], found["f1"]
             name = f"class-{index}"
             if iou is not None and f1 is not None:
                 yield from _compare(
-                    view, group, "f1-from-iou", name, f1, [iou], ids.f1_from_iou(figure(iou)), "F1 = 2 IoU / (1 + IoU).",
+                    view,
+                    group,
+                    "f1-from-iou",
+                    name,
+                    f1,
+                    [iou],
+                    ids.f1_from_iou(figure(iou)),
+                    "F1 = 2 IoU / (1 + IoU).",
                 )
-            precision, recall = of("precision"), of("recall") or of("class_accuracy")
+            precision, recall = found["precision"], found["recall"] or found["class_accuracy"]
             if precision is None or recall is None:
                 continue
             derived = ids.iou_from_precision_recall(figure(precision), figure(recall))
             if iou is not None:
                 yield from _compare(
-                    view, group, "iou-from-precision-recall", name, iou, [precision, recall], derived,
+                    view,
+                    group,
+                    "iou-from-precision-recall",
+                    name,
+                    iou,
+                    [precision, recall],
+                    derived,
                     "IoU = PR / (P + R - PR).",
                 )
             elif f1 is not None:
                 yield from _compare(
-                    view, group, "f1-from-precision-recall", name, f1, [precision, recall], ids.f1_from_iou(derived),
+                    view,
+                    group,
+                    "f1-from-precision-recall",
+                    name,
+                    f1,
+                    [precision, recall],
+                    ids.f1_from_iou(derived),
                     "F1 = 2PR / (P + R).",
                 )
 
@@ -123,8 +166,11 @@ def recall_bounds_iou(view: View) -> Iterator[Finding]:
                     continue
                 ok = figure(iou).lo <= figure(other).hi
                 yield view.finding(
-                    "iou-bound", f"{group.name}.class-{index}.{metric}", [iou, other],
-                    "consistent" if ok else "inconsistent", grade="low" if ok else "medium",
+                    "iou-bound",
+                    f"{group.name}.class-{index}.{metric}",
+                    [iou, other],
+                    "consistent" if ok else "inconsistent",
+                    grade="low" if ok else "medium",
                     claimed=f"IoU {iou.value}, {metric} {other.value}",
                     derived=f"IoU <= {metric}",
                     why="TP / (TP+FP+FN) has the same numerator and a larger denominator.",
@@ -138,7 +184,13 @@ def micro_iou(view: View) -> Iterator[Finding]:
         target, accuracy = group.one("mIoU_micro"), group.one("accuracy")
         if target is not None and accuracy is not None:
             yield from _compare(
-                view, group, "micro-iou", "micro", target, [accuracy], ids.micro_iou(figure(accuracy)),
+                view,
+                group,
+                "micro-iou",
+                "micro",
+                target,
+                [accuracy],
+                ids.micro_iou(figure(accuracy)),
                 "Over all classes each wrong pixel is one FP and one FN, so micro IoU = acc / (2 - acc).",
             )
 
@@ -164,7 +216,15 @@ def accuracy_between_recalls(view: View) -> Iterator[Finding]:
                 derived = Interval(min(v.lo for v in values), max(v.hi for v in values))
                 inputs, why = list(recalls.values()), "Accuracy is a weighted mean of the class recalls."
             yield from _compare(
-                view, group, "accuracy-from-recalls", metric, accuracy, inputs, derived, why, complete=complete,
+                view,
+                group,
+                "accuracy-from-recalls",
+                metric,
+                accuracy,
+                inputs,
+                derived,
+                why,
+                complete=complete,
             )
 
 
@@ -203,12 +263,25 @@ def binary_identities(view: View) -> Iterator[Finding]:
             yield from _compare(view, group, "binary-accuracy", "accuracy", accuracy, inputs, derived, why)
         elif micro is not None and derived is not None:
             yield from _compare(
-                view, group, "binary-accuracy", "micro", micro, inputs, ids.micro_iou(derived), why + " Micro IoU = acc / (2 - acc).",
+                view,
+                group,
+                "binary-accuracy",
+                "micro",
+                micro,
+                inputs,
+                ids.micro_iou(derived),
+                why + " Micro IoU = acc / (2 - acc).",
             )
         if f1 is not None and len(inputs) == 2 and inputs[1].quantity.metric == "mIoU":
             yield from _compare(
-                view, group, "f1-from-iou", "f1_macro-via-mIoU", f1, inputs,
-                mean([ids.f1_from_iou(iou0), ids.f1_from_iou(iou1)]), "The other IoU is 2 mIoU less this one; F1 = 2 IoU / (1 + IoU).",
+                view,
+                group,
+                "f1-from-iou",
+                "f1_macro-via-mIoU",
+                f1,
+                inputs,
+                mean([ids.f1_from_iou(iou0), ids.f1_from_iou(iou1)]),
+                "The other IoU is 2 mIoU less this one; F1 = 2 IoU / (1 + IoU).",
             )
         yield from _binary_recalls(view, group, iou0, iou1, inputs)
 
@@ -221,7 +294,10 @@ def _binary_recalls(view: View, group: Group, iou0: Interval, iou1: Interval, in
         if total is not None:
             ok = 1 in total
             yield view.finding(
-                "binary-closure", group.name, [recall0, recall1, *inputs], "consistent" if ok else "inconsistent",
+                "binary-closure",
+                group.name,
+                [recall0, recall1, *inputs],
+                "consistent" if ok else "inconsistent",
                 grade="low" if ok else "medium",
                 claimed=f"recalls {recall0.value} and {recall1.value}",
                 derived=f"FN and FP together are {total.text(5)} of all errors",
@@ -234,9 +310,15 @@ def _binary_recalls(view: View, group: Group, iou0: Interval, iou1: Interval, in
             derived = ids.iou_from_precision_recall(figure(precision), figure(recall1))
             if not derived.meets(iou1):
                 yield view.finding(
-                    "iou-from-precision-recall", f"{group.name}.class-1-via-mIoU", [precision, recall1, *inputs], "inconsistent",
-                    grade="medium", claimed=f"IoU1 from mIoU {iou1.text()}", derived=derived.text(),
-                    why="IoU = PR / (P + R - PR).", correction="Precision and recall do not fit the IoUs.",
+                    "iou-from-precision-recall",
+                    f"{group.name}.class-1-via-mIoU",
+                    [precision, recall1, *inputs],
+                    "inconsistent",
+                    grade="medium",
+                    claimed=f"IoU1 from mIoU {iou1.text()}",
+                    derived=derived.text(),
+                    why="IoU = PR / (P + R - PR).",
+                    correction="Precision and recall do not fit the IoUs.",
                 )
     prevalence = group.of_class("prevalence", 1)
     if recall1 is not None:
@@ -246,12 +328,21 @@ def _binary_recalls(view: View, group: Group, iou0: Interval, iou1: Interval, in
         fractions = ids.binary_fractions(iou0, iou1)
         if share is not None and prevalence is not None:
             yield from _compare(
-                view, group, "binary-prevalence", "prevalence", prevalence, [recall1, *inputs], share,
+                view,
+                group,
+                "binary-prevalence",
+                "prevalence",
+                prevalence,
+                [recall1, *inputs],
+                share,
                 "TP from both IoUs, divided by the recall.",
             )
         if share is not None and fpr is not None and hit is not None and fractions is not None:
             yield view.finding(
-                "binary-fractions", group.name, [*inputs, recall1], "consistent",
+                "binary-fractions",
+                group.name,
+                [*inputs, recall1],
+                "consistent",
                 claimed=f"IoU0 {inputs[0].value}, IoU1 {inputs[-1].value}, recall {recall1.value}",
                 derived=(
                     f"TP {fractions['tp'].text()}, TN {fractions['tn'].text()}, FP+FN {fractions['errors'].text()}; "

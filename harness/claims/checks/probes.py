@@ -18,7 +18,7 @@ GSD_M = 10
 
 
 def _rows(view: View, probe: ProbeSet) -> dict[str, dict[str, Claim]]:
-    """place -> class name -> claim with the pixel count."""
+    """Place -> class name -> claim with the pixel count."""
     out: dict[str, dict[str, Claim]] = {}
     for claim in view.registry.find(probe.rows):
         q = claim.quantity
@@ -27,7 +27,8 @@ def _rows(view: View, probe: ProbeSet) -> dict[str, dict[str, Claim]]:
     return out
 
 
-def _within(rule: ProbeRule, word: str, count: int) -> bool:
+def within(rule: ProbeRule, word: str, count: int) -> bool:
+    """Whether a count lies within the bounds of a word, ends included."""
     lo, hi = rule.bounds[word]
     return (lo is None or count >= int(lo)) and (hi is None or count <= int(hi))
 
@@ -43,9 +44,14 @@ def probe_sums(view: View) -> Iterator[Finding]:
                 total = sum(int(figure(c).lo) for c in row.values())
                 ok = total == area
                 yield view.finding(
-                    "probe-sum", f"{probe.id.partition('/')[2]}.{place}", list(row.values()), "consistent" if ok else "inconsistent",
-                    grade="low" if ok else "medium", subject=probe.subject,
-                    claimed=" + ".join(c.value for c in row.values()), derived=f"{total:,} of {area:,} px",
+                    "probe-sum",
+                    f"{probe.id.partition('/')[2]}.{place}",
+                    list(row.values()),
+                    "consistent" if ok else "inconsistent",
+                    grade="low" if ok else "medium",
+                    subject=probe.subject,
+                    claimed=" + ".join(c.value for c in row.values()),
+                    derived=f"{total:,} of {area:,} px",
                     why="Every pixel of the chip has one class.",
                 )
 
@@ -59,18 +65,29 @@ def probe_bounds(view: View) -> Iterator[Finding]:
             claims = [next(iter(rows[p].values())) for p in counts]
             for rule in probe.rules:
                 judged = {p: w for p, w in probe.expected.items() if p in counts}
-                failed = [p for p, w in judged.items() if not _within(rule, w, counts[p])]
+                failed = [p for p, w in judged.items() if not within(rule, w, counts[p])]
                 trivial, passes = _best_constant(rule, judged, int(probe.chip_px) ** 2)
                 yield view.finding(
-                    "probe-bounds", f"{probe.id.partition('/')[2]}.{rule.name.replace(' ', '-')}",
+                    "probe-bounds",
+                    f"{probe.id.partition('/')[2]}.{rule.name.replace(' ', '-')}",
                     [rows_claim for p in failed for rows_claim in rows[p].values()] or claims,
-                    "inconsistent" if failed else "consistent", grade="medium" if failed else "low", subject=probe.subject,
+                    "inconsistent" if failed else "consistent",
+                    grade="medium" if failed else "low",
+                    subject=probe.subject,
                     claimed=f"{len(judged)} of {len(judged)} pass ({rule.name}: {rule.quote})",
-                    derived=(f"{len(failed)} of {len(judged)} fail: " + ", ".join(f"{p} {counts[p]:,} px ({judged[p]})" for p in failed))
-                    if failed else "all pass",
-                    why=f"The script writes its bounds twice. A map that marks {trivial:,} px of every chip, whatever it shows, passes {passes} of {len(judged)}.",
-                    correction=f"Probes: {len(judged) - len(failed)} of {len(judged)} building rows pass the bounds in the script's comment; its code uses wider ones. Print the bounds beside the rows."
-                    if failed else None,
+                    derived=(
+                        f"{len(failed)} of {len(judged)} fail: "
+                        + ", ".join(f"{p} {counts[p]:,} px ({judged[p]})" for p in failed)
+                    )
+                    if failed
+                    else "all pass",
+                    why=f"The script writes its bounds twice. A map that marks {trivial:,} px of every chip, "
+                    f"whatever it shows, passes {passes} of {len(judged)}.",
+                    correction=f"Probes: {len(judged) - len(failed)} of {len(judged)} building rows pass the "
+                    "bounds in the script's comment; its code uses wider ones. Print the bounds "
+                    "beside the rows."
+                    if failed
+                    else None,
                 )
 
 
@@ -79,7 +96,7 @@ def _best_constant(rule: ProbeRule, expected: dict[str, str], area: int) -> tupl
     edges = {0, area}
     for lo, hi in rule.bounds.values():
         edges |= {int(e) for e in (lo, hi) if e is not None}
-    scored = [(sum(_within(rule, w, e) for w in expected.values()), -e) for e in sorted(edges)]
+    scored = [(sum(within(rule, w, e) for w in expected.values()), -e) for e in sorted(edges)]
     passes, negative = max(scored)
     return -negative, passes
 
@@ -99,11 +116,17 @@ def probe_dominant(view: View) -> Iterator[Finding]:
             close = min(judged, key=lambda p: _margin(rows[p]))
             claims = [c for p in judged for c in rows[p].values()]
             yield view.finding(
-                "probe-dominant", probe.id.partition("/")[2], claims, "inconsistent" if failed else "consistent",
-                grade="medium" if failed else "low", subject=probe.subject,
+                "probe-dominant",
+                probe.id.partition("/")[2],
+                claims,
+                "inconsistent" if failed else "consistent",
+                grade="medium" if failed else "low",
+                subject=probe.subject,
                 claimed=f"{len(judged)} of {len(judged)} pass",
-                derived=f"{len(judged) - len(failed)} pass; a map that says {best} everywhere passes {constant[best]} of {len(judged)}",
-                why=f"Recomputed from the rows. Closest call: {close}, {_margin(rows[close]):,} px between first and second class. "
+                derived=f"{len(judged) - len(failed)} pass; a map that says {best} everywhere passes "
+                f"{constant[best]} of {len(judged)}",
+                why=f"Recomputed from the rows. Closest call: {close}, {_margin(rows[close]):,} px between first "
+                "and second class. "
                 "Names are the rerun's; under another class scheme the rows mean something else.",
             )
 
@@ -143,7 +166,9 @@ def overlap_share(a: tuple[float, float], b: tuple[float, float], side_m: float)
 def overlapping_chips(view: View) -> Iterator[Finding]:
     """Chips whose centres are nearer than a side share pixels and are not independent."""
     for card in view.registry.cards:
-        sides = {int(p.chip_px) for p in card.probes} or {int(figure(c).lo) for c in card.claims if c.quantity.metric == "chip_px"}
+        sides = {int(p.chip_px) for p in card.probes} or {
+            int(figure(c).lo) for c in card.claims if c.quantity.metric == "chip_px"
+        }
         places = _places(card)
         if len(sides) != 1 or len(places) < 2:
             continue
@@ -154,15 +179,23 @@ def overlapping_chips(view: View) -> Iterator[Finding]:
             centre_a, centre_b = ((float(figure(c[0]).mid), float(figure(c[1]).mid)) for c in (a, b))
             share = overlap_share(centre_a, centre_b, side_m)
             if share > 0:
-                shared.append(f"{key_a[1]} ({key_a[0]}) and {key_b[1]} ({key_b[0]}) share {100 * share:.0f} % of a chip")
+                shared.append(
+                    f"{key_a[1]} ({key_a[0]}) and {key_b[1]} ({key_b[0]}) share {100 * share:.0f} % of a chip"
+                )
                 claims.extend((*a, *b))
         yield view.finding(
-            "overlapping-chips", card.id, claims or [c for pair in places.values() for c in pair],
-            "undetermined" if shared else "consistent", grade="medium" if shared else "low", subject="all",
-            claimed=f"{len(places)} places", derived="; ".join(shared) or "no two share a pixel",
-            why=f"Chips of {side_m:,} m side around the printed centres. Shared pixels count twice, and a probe on an evaluation tile is no second test.",
+            "overlapping-chips",
+            card.id,
+            claims or [c for pair in places.values() for c in pair],
+            "undetermined" if shared else "consistent",
+            grade="medium" if shared else "low",
+            subject="all",
+            claimed=f"{len(places)} places",
+            derived="; ".join(shared) or "no two share a pixel",
+            why=f"Chips of {side_m:,} m side around the printed centres. Shared pixels count twice, and a probe "
+            "on an evaluation tile is no second test.",
             settles="scores over the union of ground pixels" if shared else None,
-            correction="Probes and evaluation tiles: " + "; ".join(shared) + "; count each ground pixel once." if shared else None,
+            correction="Probes and evaluation tiles: " + "; ".join(shared) + "; count each ground pixel once."
+            if shared
+            else None,
         )
-
-

@@ -6,46 +6,48 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from harness.claims import identities as ids
-from harness.claims.findings import Finding
+from harness.claims.findings import Finding, Status
 from harness.claims.groups import View, figure, figure_in
 from harness.claims.interval import Interval, mean
-from harness.claims.metrics import METRICS
 from harness.claims.model import Claim, Relation
+from harness.claims.verdicts import unlike
+from harness.vocabulary import METRICS
 
 _FORMULA = {
-    "difference": "First less second", "ratio": "First / second", "sum": "Sum of the parts", "product": "Product of the parts",
-    "mean": "Mean of the parts", "share": "100 x first / second", "share_of_sum": "(second + third + ...) / first",
+    "difference": "First less second",
+    "ratio": "First / second",
+    "sum": "Sum of the parts",
+    "product": "Product of the parts",
+    "mean": "Mean of the parts",
+    "share": "100 x first / second",
 }
 
 
-def _expected(relation: Relation, parts: list[Interval]) -> Interval | None:
+def _expected(relation: Relation, parts: list[Interval], below: list[Interval]) -> Interval | None:
     first, rest = parts[0], parts[1:]
     if relation.kind == "difference":
         return first - rest[0]
     if relation.kind == "ratio":
-        return None if rest[0].lo <= 0 else first / rest[0]
+        top, bottom = (_sum(parts), _sum(below)) if below else (first, rest[0])
+        return None if bottom.lo <= 0 else top / bottom
     if relation.kind == "sum":
-        total = first
-        for part in rest:
-            total = total + part
-        return total
+        return _sum(parts)
     if relation.kind == "product":
         return ids.product_of(parts)
     if relation.kind == "mean":
         return mean(parts)
-    if relation.kind == "share":
-        return None if rest[0].lo <= 0 else 100 * first / rest[0]
-    total = parts[1]
-    for part in parts[2:]:
-        total = total + part
-    return total / first if first.lo > 0 else None
+    return None if rest[0].lo <= 0 else 100 * first / rest[0]
+
+
+def _sum(parts: list[Interval]) -> Interval:
+    return mean(parts) * len(parts)
 
 
 def stated_arithmetic(view: View) -> Iterator[Finding]:
     """A printed difference, ratio, sum, product, mean or percentage must follow from its parts.
 
     `difference`: a - b, times 100 where the result is printed in points. `share`: 100 a / b.
-    `share_of_sum`: (b + c + ...) / a.
+    A figure printed with `~` enters as printed; only the result gets the 20 % of its own `~`.
     """
     for card in view.registry.cards:
         for relation in card.relations:
@@ -54,8 +56,12 @@ def stated_arithmetic(view: View) -> Iterator[Finding]:
             stated = view.claim(relation.states)
             parts = [view.claim(ref) for ref in relation.of]
             unit = METRICS[stated.quantity.metric].unit if stated.quantity.metric in METRICS else stated.unit
-            values = [figure_in(c, unit) if relation.kind in ("sum", "mean") else figure(c) for c in parts]
-            derived = _expected(relation, values)
+            below = [view.claim(ref) for ref in relation.over]
+            if relation.kind == "ratio":
+                unit = METRICS[parts[0].quantity.metric].unit
+            alike = relation.kind in ("sum", "mean", "ratio")
+            values = [figure_in(c, unit) if alike else figure(c, as_input=True) for c in parts]
+            derived = _expected(relation, values, [figure_in(c, unit) for c in below])
             if derived is None:
                 continue
             printed = stated.printed.need()
@@ -67,14 +73,26 @@ def stated_arithmetic(view: View) -> Iterator[Finding]:
             formula = _FORMULA[relation.kind]
             digits = 2 if abs(derived.hi) > 10 else 4
             yield view.finding(
-                f"stated-{relation.kind.replace('_', '-')}", relation.id.partition("/")[2], [stated, *parts],
-                "consistent" if ok else "inconsistent", grade="low" if ok else "medium", subject=relation.subject,
-                claimed=f"{stated.value} {'' if stated.unit in ('fraction', '1') else stated.unit}".strip()
+                f"stated-{relation.kind.replace('_', '-')}",
+                relation.id.partition("/")[2],
+                [stated, *parts, *below],
+                "consistent" if ok else "inconsistent",
+                grade="low" if ok else "medium",
+                subject=relation.subject,
+                claimed=f"{stated.quantity.text()} {stated.value} "
+                f"{'' if stated.unit in ('fraction', '1') else stated.unit}".strip()
                 + (f" ({relation.text})" if relation.text else ""),
-                derived=f"{derived.text(digits)} from " + ", ".join(f"{c.value}{'' if c.unit in ('fraction', '1') else ' ' + c.unit}" for c in parts),
-                why=f"{formula}." if ok
-                else f"{formula}; the printed figure lies {float(printed.gap(derived)):.2g} outside." + _last_place(stated, derived),
-                correction=None if ok else relation.correction or f"{stated.quantity.text()}: {derived.text(stated.printed.decimals)}, not {stated.value}.",
+                derived=f"{derived.text(digits)} from "
+                + ", ".join(f"{c.value}{'' if c.unit in ('fraction', '1') else ' ' + c.unit}" for c in parts)
+                + (" over " + ", ".join(f"{c.value} {c.unit}" for c in below) if below else ""),
+                why=f"{formula}."
+                if ok
+                else f"{formula}; the printed figure lies {float(printed.gap(derived)):.2g} outside."
+                + _last_place(stated, derived),
+                correction=None
+                if ok
+                else relation.correction
+                or f"{stated.quantity.text()}: {derived.text(stated.printed.decimals)}, not {stated.value}.",
             )
             if stated.quantity.metric == "energy" and relation.kind == "product" and ok:
                 yield _modelled(view, relation, stated, parts)
@@ -84,15 +102,22 @@ def _modelled(view: View, relation: Relation, stated: Claim, parts: list[Claim])
     """An energy that is a latency times a constant."""
     marked = f" The author's own mark: {stated.caveat}." if stated.caveat else ""
     return view.finding(
-        "modelled-energy", relation.id.partition("/")[2], [stated, *parts], "undetermined", grade="high",
-        evidence="arithmetic", subject=relation.subject,
-        claimed=f"{stated.value} {stated.unit}",
+        "modelled-energy",
+        relation.id.partition("/")[2],
+        [stated, *parts],
+        "undetermined",
+        grade="high",
+        evidence="arithmetic",
+        subject=relation.subject,
+        claimed=f"energy of one call: {stated.value} {stated.unit}",
         derived=" x ".join(f"{c.value} {c.unit}" for c in parts) + f" = {stated.value} {stated.unit} within rounding",
         why=(
-            "The printed energy is the printed latency times an assumed power, so it holds no measurement of energy: it can "
+            "The printed energy is the printed latency times an assumed power, so it holds no measurement of "
+            "energy: it can "
             "neither confirm nor refute any consumption, and compares devices only by time." + marked
         ),
-        settles="an energy counter read over a window of many calls", correction=relation.correction,
+        settles="an energy counter read over a window of many calls",
+        correction=relation.correction,
     )
 
 
@@ -122,16 +147,22 @@ def class_weights(view: View) -> Iterator[Finding]:
             ok = implied.meets(share)
             ratio = float(implied.mid / share.mid)
             yield view.finding(
-                "class-weights", relation.id.partition("/")[2], [*weights, *inputs],
-                "consistent" if ok else "undetermined", grade="low" if ok else "medium", subject=relation.subject,
+                "class-weights",
+                relation.id.partition("/")[2],
+                [*weights, *inputs],
+                "consistent" if ok else "undetermined",
+                grade="low" if ok else "medium",
+                subject=relation.subject,
                 claimed=f"{relation.quote or relation.text}: [{weights[0].value}, {weights[1].value}]",
-                derived=f"{100 * float(implied.mid):.1f} % of class 1 in training, against {100 * float(share.mid):.2f} % in the test set",
+                derived=f"{100 * float(implied.mid):.1f} % of class 1 in training, against "
+                f"{100 * float(share.mid):.2f} % in the test set",
                 why=(
                     "w0/w1 = f1/f0 with f0 + f1 = 1. The test share follows from the card's own IoUs and recall. "
                     f"They differ {ratio:.1f} times: either the weights are not inverse frequencies, or training and "
                     "test set hold very different shares of the class."
                 ),
-                settles="the number of label pixels in each split", correction=relation.correction,
+                settles="the number of label pixels in each split",
+                correction=relation.correction,
             )
 
 
@@ -167,27 +198,34 @@ def stated_words(view: View) -> Iterator[Finding]:
 
 def _greater(view: View, relation: Relation) -> Iterator[Finding]:
     a, b = (view.claim(ref) for ref in relation.of[:2])
-    fields = ("class_index", "class_name", "scheme", "threshold", "averaging", "split", "place")
-    unlike = []
-    for name in fields:
-        x, y = getattr(a.quantity, name), getattr(b.quantity, name)
-        if x != y and not (name == "class_index" and None in (x, y)) and not (name == "scheme" and None in (x, y)):
-            unlike.append(f"{name.replace('_', ' ')} {x if x is not None else 'not stated'} against {y if y is not None else 'not stated'}")
+    left_open = {"class index", "scheme"}
+    apart = [
+        u for u in unlike(a.quantity, b.quantity) if not ("not stated" in u and any(u.startswith(x) for x in left_open))
+    ]
     true = figure(a).lo > figure(b).hi
-    status = "consistent" if true and not unlike else "undetermined" if true else "inconsistent"
+    status: Status = "consistent" if true and not apart else "undetermined" if true else "inconsistent"
     yield view.finding(
-        "stated-greater", relation.id.partition("/")[2], [a, b], status, grade="high" if unlike else "low",
-        subject=relation.subject, card=relation.id.partition("/")[0],
+        "stated-greater",
+        relation.id.partition("/")[2],
+        [a, b],
+        status,
+        grade="high" if apart else "low",
+        subject=relation.subject,
+        card=relation.id.partition("/")[0],
         claimed=relation.quote or relation.text or "",
         derived=f"{float(figure(a).mid):.4g} against {float(figure(b).mid):.4g}"
-        + (", but not one quantity: " + "; ".join(unlike) if unlike else ""),
+        + (", but not one quantity: " + "; ".join(apart) if apart else ""),
         why=(
             "The figures are in that order. A score can be called higher only where it measures the same thing; "
-            "these differ in " + ", ".join(u.split(" ")[0] if not u.startswith("class") else " ".join(u.split(" ")[:2]) for u in unlike) + "."
-            if unlike and true else
-            "Equal quantities, and in that order." if true else "The figures are not in that order."
+            "these differ in "
+            + ", ".join(u.split(" ")[0] if not u.startswith("class") else " ".join(u.split(" ")[:2]) for u in apart)
+            + "."
+            if apart and true
+            else "Equal quantities, and in that order."
+            if true
+            else "The figures are not in that order."
         ),
-        settles="a run of both on the same chips" if unlike else None,
+        settles="a run of both on the same chips" if apart else None,
         correction=relation.correction,
     )
 
@@ -195,27 +233,42 @@ def _greater(view: View, relation: Relation) -> Iterator[Finding]:
 def _negligible(view: View, relation: Relation) -> Iterator[Finding]:
     a, b = (view.claim(ref) for ref in relation.of[:2])
     if a.quantity.metric == "label_px":
-        side = next((int(figure(c).lo) for c in view.registry.claims if c.card == a.card and c.quantity.metric == "chip_px"), None)
+        side = next(
+            (int(figure(c).lo) for c in view.registry.claims if c.card == a.card and c.quantity.metric == "chip_px"),
+            None,
+        )
         if side is None:
             return
         label, marked, area = int(figure(a).lo), int(figure(b).lo), side * side
         yield view.finding(
-            "stated-words", relation.id.partition("/")[2], [a, b], "undetermined", grade="medium", subject=relation.subject,
+            "stated-words",
+            relation.id.partition("/")[2],
+            [a, b],
+            "undetermined",
+            grade="medium",
+            subject=relation.subject,
             claimed=relation.quote or relation.text or "",
             derived=f"{100 * marked / area:.2f} % of the chip is marked; {100 * label / area:.1f} % of it is building",
             why=(
-                "A map that marks nearly every pixel covers nearly every building, as a map that marks all of them does. "
+                "A map that marks nearly every pixel covers nearly every building, as a map that marks all of "
+                "them does. "
                 "So the sentence is true and says nothing about skill."
             ),
-            settles="precision, or recall at a fixed share of marked pixels", correction=relation.correction,
+            settles="precision, or recall at a fixed share of marked pixels",
+            correction=relation.correction,
         )
         return
     loss = 100 * (figure(a) - figure(b))
     big = loss.lo > 1
     yield view.finding(
-        "stated-words", relation.id.partition("/")[2], [a, b], "inconsistent" if big else "consistent",
-        grade="medium" if big else "low", subject=relation.subject,
-        claimed=f"{relation.quote or relation.text}", derived=f"{loss.text(2)} points",
+        "stated-words",
+        relation.id.partition("/")[2],
+        [a, b],
+        "inconsistent" if big else "consistent",
+        grade="medium" if big else "low",
+        subject=relation.subject,
+        claimed=f"{relation.quote or relation.text}",
+        derived=f"{loss.text(2)} points",
         why="Difference of the two printed figures, in points. One point is the limit we use for 'negligible'.",
         correction=relation.correction if big else None,
     )

@@ -44,14 +44,23 @@ def given_twice(view: View) -> Iterator[Finding]:
         odd = [c for c in claims if not all(figure(c).meets(figure(o)) for o in claims if o is not c)]
         if not ok:
             derived = "no number rounds to all of them"
-            correction = f"{first.quantity.text()}: give one value; the sources print " + ", ".join(dict.fromkeys(c.value for c in claims)) + "."
+            correction = (
+                f"{first.quantity.text()}: give one value; the sources print "
+                + ", ".join(dict.fromkeys(c.value for c in claims))
+                + "."
+            )
             if first.quantity.metric == "mIoU":
                 why += _which_fits(view, claims)
         yield view.finding(
-            "given-twice", anchor, [*odd, *(c for c in claims if c not in odd)] if not ok else claims,
+            "given-twice",
+            anchor,
+            [*odd, *(c for c in claims if c not in odd)] if not ok else claims,
             "consistent" if ok else "inconsistent",
             grade="low" if ok else "medium",
-            claimed=shown, derived=derived, why=why, correction=correction,
+            claimed=f"{first.quantity.text()}: {shown}",
+            derived=derived,
+            why=why,
+            correction=correction,
             card=(odd or claims)[-1].card if not ok else None,
         )
 
@@ -70,5 +79,7 @@ def _which_fits(view: View, claims: list[Claim]) -> str:
     for value in dict.fromkeys(c.value for c in claims):
         claim = next(c for c in claims if c.value == value)
         fits = any(figure(claim).meets(s) for s in sets)
-        parts.append(f"{value} is {'the' if fits else 'not the'} mean of {'a' if fits else 'any'} published pair of class IoUs")
+        parts.append(
+            f"{value} is {'the' if fits else 'not the'} mean of {'a' if fits else 'any'} published pair of class IoUs"
+        )
     return " " + "; ".join(parts) + "."

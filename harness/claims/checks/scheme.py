@@ -46,8 +46,14 @@ def look(view: View, geography: Geography) -> list[Seen]:
         total = sum(int(figure(c).lo) for c in row.values())
         others = {p: int(figure(r[sighting.index]).lo) for p, r in counts.items() if p != sighting.place}
         seen, words = {
-            "dominant": (here == max(int(figure(c).lo) for c in row.values()), f"{here:,} of {total:,} px, the most of any index"),
-            "only_here": (here > 0 and not any(others.values()), f"{here:,} px here, {sum(others.values()):,} px in the other {len(others)} chips"),
+            "dominant": (
+                here == max(int(figure(c).lo) for c in row.values()),
+                f"{here:,} of {total:,} px, the most of any index",
+            ),
+            "only_here": (
+                here > 0 and not any(others.values()),
+                f"{here:,} px here, {sum(others.values()):,} px in the other {len(others)} chips",
+            ),
             "present": (here >= PRESENT * total, f"{here:,} of {total:,} px"),
             "absent": (here == 0, f"{here:,} of {total:,} px"),
         }[sighting.rule]
@@ -66,19 +72,23 @@ def class_scheme(view: View) -> Iterator[Finding]:
     cover. Closeness of IoUs never enters.
     """
     for geography in view.geographies:
-        named = {
+        named: dict[tuple[int | None, str], Claim] = {
             (c.quantity.class_index, c.card): c
             for c in view.registry.claims
-            if c.quantity.subject == geography.subject and c.quantity.metric == "iou" and c.quantity.class_index is not None
-            and c.quantity.place is None and c.quantity.scheme is not None and c.quantity.split in ("test", "six-aois")
+            if c.quantity.subject == geography.subject
+            and c.quantity.metric == "iou"
+            and c.quantity.class_index is not None
+            and c.quantity.place is None
+            and c.quantity.scheme is not None
+            and c.quantity.split in ("test", "six-aois")
         }
         if not named:
             continue
         clash = []
-        for index in sorted({i for i, _ in named}):
+        for index in sorted({i for i, _ in named if i is not None}):
             names = {c.quantity.class_name for (i, _), c in named.items() if i == index}
             if len(names) > 1:
-                clash.append(f"{index}: " + " / ".join(sorted(str(n) for n in names)))
+                clash.append(f"{index} is " + " or ".join(sorted(str(n) for n in names)))
         seen = look(view, geography)
         score = {
             name: (sum(s.reads[name] == "supports" for s in seen), sum(s.reads[name] == "contradicts" for s in seen))
@@ -88,27 +98,49 @@ def class_scheme(view: View) -> Iterator[Finding]:
         table = "; ".join(f"{n}: {up} for, {down} against" for n, (up, down) in score.items())
         rows = [c for s in seen for c in s.claims]
         verdict = (
-            f"only {clean[0]} is contradicted by none" if len(clean) == 1
-            else f"{', '.join(clean)} are contradicted by none" if clean else "every scheme is contradicted by one"
+            f"only {clean[0]} is contradicted by none"
+            if len(clean) == 1
+            else f"{', '.join(clean)} are contradicted by none"
+            if clean
+            else "every scheme is contradicted by one"
         )
         yield view.finding(
-            "class-scheme", f"{geography.subject}.documents", list(named.values()), "inconsistent" if clash else "consistent",
-            grade="high" if clash else "low", evidence="source", subject=geography.subject,
-            claimed="; ".join(clash) or "one name for each index",
-            derived=f"{len(view.schemes)} documents give {len({tuple(c.name for c in s.classes) for s in view.schemes.values()})} different lists of five classes",
-            why="An output index has one meaning. The documents cannot all be right, and a table that sets IoUs side by side by name compares different indices.",
+            "class-scheme",
+            f"{geography.subject}.documents",
+            list(named.values()),
+            "inconsistent" if clash else "consistent",
+            grade="high" if clash else "low",
+            evidence="source",
+            subject=geography.subject,
+            claimed=f"{geography.subject}, one output index under several names: " + "; ".join(clash)
+            if clash
+            else "one name for each index",
+            derived=f"{len(view.schemes)} documents give "
+            f"{len({tuple(c.name for c in s.classes) for s in view.schemes.values()})} different lists "
+            "of five classes",
+            why="An output index has one meaning. The documents cannot all be right, and a table that sets IoUs "
+            "side by side by name compares different indices.",
             settles=geography.settles,
-            correction=f"Say in the card, by output index, which WorldCover codes each class of {geography.subject} holds.",
+            correction="Say in the card, by output index, which WorldCover codes each class of "
+            f"{geography.subject} holds.",
         )
         yield view.finding(
-            "class-scheme", f"{geography.subject}.geography", rows, "undetermined", grade="high", evidence="inference",
+            "class-scheme",
+            f"{geography.subject}.geography",
+            rows,
+            "undetermined",
+            grade="high",
+            evidence="inference",
             subject=geography.subject,
             claimed="the card's list of classes",
             derived=f"published rows at places of known cover: {table}; {verdict}",
             why=(
-                "Inference from ten chips chosen by hand: each sighting asks whether the index that is there can stand for what is "
-                "there. " + " ".join(f"{s.sighting.id.capitalize()} ({s.sighting.ground}): {s.shows}." for s in seen)
-                + " It agrees with the training code and with the author's later statement, which are the stronger evidence."
+                "Inference from ten chips chosen by hand: each sighting asks whether the index that is there can "
+                "stand for what is "
+                "there. "
+                + " ".join(f"{s.sighting.id.capitalize()} ({s.sighting.ground}): {s.shows}." for s in seen)
+                + " It agrees with the training code and with the author's later statement, which are the "
+                "stronger evidence."
             ),
             settles=geography.settles,
         )
@@ -127,15 +159,23 @@ def _by_index(view: View, geography: Geography, named: dict[tuple[int | None, st
         by_name = float(figure(rerun).mid - figure(name).mid)
         by_index = float(figure(rerun).mid - figure(index).mid)
         yield view.finding(
-            "index-or-name", f"{geography.subject}.{rerun.quantity.class_name}", [rerun, name, index], "undetermined",
-            grade="high", subject=geography.subject,
+            "index-or-name",
+            f"{geography.subject}.{rerun.quantity.class_name}",
+            [rerun, name, index],
+            "undetermined",
+            grade="high",
+            subject=geography.subject,
             claimed=f"{rerun.quantity.class_name} {rerun.value} against the card's {name.value} ({by_name:+.4f})",
-            derived=f"by output index {rerun.quantity.class_index}: {rerun.value} against {index.value} ({by_index:+.4f})",
+            derived=f"by output index {rerun.quantity.class_index}: {rerun.value} against {index.value} "
+            f"({by_index:+.4f})",
             why=(
-                f"The card prints {name.value} at index {name.quantity.class_index} and {index.value} at index {index.quantity.class_index}. "
-                "A network's output has an index and no name, so the index is what both runs share. That the two figures at one index are "
+                f"The card prints {name.value} at index {name.quantity.class_index} and {index.value} at index "
+                f"{index.quantity.class_index}. "
+                "A network's output has an index and no name, so the index is what both runs share. That the two "
+                "figures at one index are "
                 "close is no evidence about the scheme: schemes and chips still differ, so no verdict follows."
             ),
             settles=geography.settles,
-            correction=f"Output index {rerun.quantity.class_index}: card {index.value}, rerun {rerun.value}; other chips and another label scheme, so not comparable.",
+            correction=f"Output index {rerun.quantity.class_index}: card {index.value}, rerun {rerun.value}; "
+            "other chips and another label scheme, so not comparable.",
         )

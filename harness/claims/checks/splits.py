@@ -50,7 +50,14 @@ def split_parents(view: View) -> Iterator[Finding]:
             continue
         per = int(figure(each).lo)
         stated = next((c for c in card.claims if c.quantity.metric == "parents"), None)
-        whole = next((c for c in card.claims if c.quantity.metric == "chips" and c.quantity.split == "all" and c.quantity.subject == "family"), None)
+        whole = next(
+            (
+                c
+                for c in card.claims
+                if c.quantity.metric == "chips" and c.quantity.split == "all" and c.quantity.subject == "family"
+            ),
+            None,
+        )
         for claim in card.claims:
             q = claim.quantity
             if q.metric != "chips" or q.split != "all" or q.subject == "family" or stated is None:
@@ -59,8 +66,11 @@ def split_parents(view: View) -> Iterator[Finding]:
             parents, rest = divmod(chips, per)
             ok = rest == 0 and parents in figure(stated)
             yield view.finding(
-                "split-parents", claim.id, [claim, each, stated, *([whole] if whole else [])],
-                "consistent" if ok else "undetermined", grade="low",
+                "split-parents",
+                claim.id,
+                [claim, each, stated, *([whole] if whole else [])],
+                "consistent" if ok else "undetermined",
+                grade="low",
                 claimed=f"{stated.value} parents" + (f", {whole.value} chips" if whole else ""),
                 derived=f"{chips} = {parents} x {per}" + (f" + {rest}" if rest else ""),
                 why=(
@@ -68,7 +78,10 @@ def split_parents(view: View) -> Iterator[Finding]:
                     "count (no Sentinel-1, or no footprints), and the documents do not say so."
                 ),
                 settles=None if ok else "the list of parents in each split",
-                correction=None if ok else f"{q.subject}: {chips} chips from {parents} parent cells; say why {int(figure(stated).lo) - parents} of {stated.value} are missing.",
+                correction=None
+                if ok
+                else f"{q.subject}: {chips} chips from {parents} parent cells; say why "
+                f"{int(figure(stated).lo) - parents} of {stated.value} are missing.",
             )
 
 
@@ -96,17 +109,30 @@ def split_clusters(view: View) -> Iterator[Finding]:
             n = chips // per
             t = t_quantile(n - 1) if n > 1 else None
             few = n < FEW
-            width = f"t = {t:.1f}, so half the interval is {t / sqrt(n):.2f} times the spread between parents" if t else "no interval at all" if n == 1 else "ordinary intervals"
+            width = (
+                f"t = {t:.1f}, so half the interval is {t / sqrt(n):.2f} times the spread between parents"
+                if t
+                else "no interval at all"
+                if n == 1
+                else "ordinary intervals"
+            )
             yield view.finding(
-                "split-clusters", claim.id, [claim, each], "undetermined" if few else "consistent",
-                grade="high" if few else "low", evidence="source",
+                "split-clusters",
+                claim.id,
+                [claim, each],
+                "undetermined" if few else "consistent",
+                grade="high" if few else "low",
+                evidence="source",
                 claimed=f"{chips} test chips",
                 derived=f"{n} parent cells x {per}; {bootstrap_samples(n)} distinct bootstrap samples; {width}",
                 why=(
-                    f"{chips} / {per} = {n} is arithmetic; that splits follow parents is read from the slicing script, which may differ "
-                    "from what ran. No published figure gives the spread between parents, so no interval can be computed, and "
+                    f"{chips} / {per} = {n} is arithmetic; that splits follow parents is read from the slicing "
+                    "script, which may differ "
+                    "from what ran. No published figure gives the spread between parents, so no interval can be "
+                    "computed, and "
                     + ("two clusters would give none that helps." if n == 2 else f"{n} would give a wide one.")
                 ),
                 settles="the per-parent confusion matrices of the card's evaluation",
-                correction=f"{q.subject}: {chips} test chips come from {n} parent cells; report each parent's score beside the pooled one.",
+                correction=f"{q.subject}: {chips} test chips come from {n} parent cells; report each parent's "
+                "score beside the pooled one.",
             )

@@ -47,18 +47,24 @@ def lora_parameters(view: View) -> Iterator[Finding]:
         rank = _first(view, family, subject, "lora_r")
         if rank is None:
             continue
-        per_block = ids.lora_parameters_per_rank([(line.inputs, line.outputs) for line in topology.linears]) * int(figure(rank).lo)
+        per_block = ids.lora_parameters_per_rank([(line.inputs, line.outputs) for line in topology.linears]) * int(
+            figure(rank).lo
+        )
         blocks = figure(claim) / per_block
         places = topology.lora_places.get(subject, 1)
         built = places * topology.blocks
         names = " and ".join(line.name for line in topology.linears)
         ok = built in blocks
         yield view.finding(
-            "lora-parameters", claim.id, [claim, rank], "consistent" if ok else "inconsistent",
-            grade="low" if ok else "medium", claimed=f"{claim.value} parameters at r = {rank.value}",
+            "lora-parameters",
+            claim.id,
+            [claim, rank],
+            "consistent" if ok else "inconsistent",
+            grade="low" if ok else "medium",
+            claimed=f"{claim.value} parameters at r = {rank.value}",
             derived=f"{float(blocks.mid):g} blocks of {per_block:,} ({names})",
-            why=f"A block adds r x (in + out) over {names} = {per_block:,}; the built encoder has {topology.blocks} blocks"
-            + (f" in {places} places." if places > 1 else "."),
+            why=f"A block adds r x (in + out) over {names} = {per_block:,}; the built encoder has "
+            f"{topology.blocks} blocks" + (f" in {places} places." if places > 1 else "."),
         )
     for claim, topology in _claims(view, "blocks"):
         if topology is None:
@@ -66,25 +72,40 @@ def lora_parameters(view: View) -> Iterator[Finding]:
         ok = topology.blocks in figure(claim)
         family = view.family_of(claim.card)
         wanted = claim.quantity.subject
-        subjects = [wanted] if wanted != "family" else [a.id for a in view.families[family].adapters if topology.lora_places.get(a.id, 1) == 1]
+        subjects = (
+            [wanted]
+            if wanted != "family"
+            else [a.id for a in view.families[family].adapters if topology.lora_places.get(a.id, 1) == 1]
+        )
         counts = [c for s in subjects if (c := _first(view, family, s, "lora_parameters")) is not None]
         ranks = [c for s in subjects if (c := _first(view, family, s, "lora_r")) is not None]
         if not counts or not ranks:
             continue
-        per_block = ids.lora_parameters_per_rank([(line.inputs, line.outputs) for line in topology.linears]) * int(figure(ranks[0]).lo)
+        per_block = ids.lora_parameters_per_rank([(line.inputs, line.outputs) for line in topology.linears]) * int(
+            figure(ranks[0]).lo
+        )
         implied = figure(counts[0]) / per_block
         modules = float(implied.mid) * len(topology.linears)
         agree = implied.meets(figure(claim))
         yield view.finding(
-            "blocks", claim.id, [claim, counts[0], ranks[0]], "consistent" if ok and agree else "inconsistent",
-            grade="low" if ok and agree else "medium", claimed=f"{claim.value} blocks",
-            derived=f"{counts[0].value} = {float(implied.mid):g} x {per_block:,}: {float(implied.mid):g} blocks, {modules:g} adapted layers",
+            "blocks",
+            claim.id,
+            [claim, counts[0], ranks[0]],
+            "consistent" if ok and agree else "inconsistent",
+            grade="low" if ok and agree else "medium",
+            claimed=f"{claim.value} transformer blocks",
+            derived=f"{counts[0].value} = {float(implied.mid):g} x {per_block:,}: {float(implied.mid):g} blocks, "
+            f"{modules:g} adapted layers",
             why=(
-                f"At r = {ranks[0].value} a block of width {topology.linears[0].inputs} adds {per_block:,} LoRA parameters. "
-                f"{float(implied.mid):g} blocks with {len(topology.linears)} adapted layers each make {modules:g} layers, "
+                f"At r = {ranks[0].value} a block of width {topology.linears[0].inputs} adds {per_block:,} LoRA "
+                "parameters. "
+                f"{float(implied.mid):g} blocks with {len(topology.linears)} adapted layers each make "
+                f"{modules:g} layers, "
                 "which may be where the 24 comes from (inference)."
             ),
-            correction=None if ok and agree else f"{float(implied.mid):g} transformer blocks ({modules:g} adapted linear layers), not {claim.value}.",
+            correction=None
+            if ok and agree
+            else f"{float(implied.mid):g} transformer blocks ({modules:g} adapted linear layers), not {claim.value}.",
         )
 
 
@@ -95,7 +116,13 @@ def bytes_from_parameters(view: View) -> Iterator[Finding]:
         for size, _ in _claims(view, size_metric):
             family = view.family_of(size.card)
             subject = size.quantity.subject
-            names = [subject] if subject != "family" else [a.id for a in view.families[family].adapters] if family in view.families else []
+            names = (
+                [subject]
+                if subject != "family"
+                else [a.id for a in view.families[family].adapters]
+                if family in view.families
+                else []
+            )
             count = next((c for n in names if (c := _first(view, family, n, count_metric)) is not None), None)
             if count is None:
                 continue
@@ -124,12 +151,23 @@ def _size_finding(view: View, size: Claim, counts: list[Claim], parameters: Inte
     mixed = not ok and printed.meets(millions)
     shown = options["float32 MB"]
     return view.finding(
-        "bytes", size.id, [size, *counts], "consistent" if ok else "inconsistent", grade="low" if ok else "medium",
-        claimed=f"{size.value} {size.unit}",
-        derived=f"{float(shown.mid):.2f} MB as float32 ({float(options['float32 MiB'].mid):.2f} MiB), {float(options['float16 MB'].mid):.2f} MB as float16",
-        why=" + ".join(c.value for c in counts) + " parameters at 4 or 2 bytes, in MB or MiB"
-        + (f"; fits as {fits[0]}." if ok else ". None is within 20 % of the printed size.")
-        + (f" The size equals the number of parameters in millions ({float(millions.mid):.1f}), so parameters may have been read as bytes (inference)." if mixed else ""),
+        "bytes",
+        size.id,
+        [size, *counts],
+        "consistent" if ok else "inconsistent",
+        grade="low" if ok else "medium",
+        claimed=f"{size.quantity.metric.replace('_', ' ')} {size.value} {size.unit}",
+        derived=f"{float(shown.mid):.2f} MB as float32 ({float(options['float32 MiB'].mid):.2f} MiB), "
+        f"{float(options['float16 MB'].mid):.2f} MB as float16",
+        why=" + ".join(c.value for c in counts)
+        + " parameters at 4 or 2 bytes, in MB or MiB"
+        + (f"; fits as {fits[0]}." if ok else ". No reading is within 20 % of the printed size.")
+        + (
+            f" The size equals the number of parameters in millions ({float(millions.mid):.1f}), so parameters "
+            "may have been read as bytes (inference)."
+            if mixed
+            else ""
+        ),
         correction=None if ok else f"{size.quantity.text()}: {float(shown.mid):.2f} MB, not {size.value} {size.unit}.",
     )
 
@@ -144,10 +182,17 @@ def _download(view: View, size: Claim) -> Iterator[Finding]:
     fits_both = printed.meets(both / 10**6) or printed.meets(both / 2**20)
     fits_alone = printed.meets(alone / 2**20) or printed.meets(alone / 10**6)
     yield view.finding(
-        "bytes", size.id, [size, lora, decoder], "consistent" if fits_both else "undetermined", grade="low",
+        "bytes",
+        size.id,
+        [size, lora, decoder],
+        "consistent" if fits_both else "undetermined",
+        grade="low",
         claimed=f"{size.value} {size.unit} to download",
-        derived=f"LoRA and decoder as float32: {float(both.mid) / 1e6:.1f} MB = {float(both.mid) / 2**20:.1f} MiB; decoder alone {float(alone.mid) / 2**20:.1f} MiB",
-        why="The printed number is the decoder alone in MiB." if fits_alone and not fits_both else "Parameters at 4 bytes.",
+        derived=f"LoRA and decoder as float32: {float(both.mid) / 1e6:.1f} MB = {float(both.mid) / 2**20:.1f} "
+        f"MiB; decoder alone {float(alone.mid) / 2**20:.1f} MiB",
+        why="The printed number is the decoder alone in MiB."
+        if fits_alone and not fits_both
+        else "Parameters at 4 bytes.",
         settles="the file sizes on the Hub",
     )
 
@@ -170,7 +215,13 @@ def decoder_parameters(view: View) -> Iterator[Finding]:
                 continue
             plain = topology.decoder_parameters(adapter.classes)
             state = plain + topology.decoder_buffers
-            kind = "parameters" if plain in figure(claim) else "state with buffers" if state in figure(claim) else "neither"
+            kind = (
+                "parameters"
+                if plain in figure(claim)
+                else "state with buffers"
+                if state in figure(claim)
+                else "neither"
+            )
             read[kind].append(claim)
             notes.append(f"{adapter.id} {claim.value}: {kind} ({plain:,} parameters, {state:,} with buffers)")
         claims = [c for group in read.values() for c in group]
@@ -178,17 +229,26 @@ def decoder_parameters(view: View) -> Iterator[Finding]:
             continue
         mixed = sum(bool(v) for v in read.values()) > 1 or bool(read["neither"])
         yield view.finding(
-            "decoder-parameters", family.id, [*read["state with buffers"], *read["parameters"], *read["neither"]],
-            "inconsistent" if mixed else "consistent", grade="medium" if mixed else "low",
-            subject="all", evidence="arithmetic",
-            claimed=", ".join(dict.fromkeys(c.value for c in claims)), derived="; ".join(notes),
+            "decoder-parameters",
+            family.id,
+            [*read["state with buffers"], *read["parameters"], *read["neither"]],
+            "inconsistent" if mixed else "consistent",
+            grade="medium" if mixed else "low",
+            subject="all",
+            evidence="source",
+            claimed="decoder + head + neck: " + ", ".join(dict.fromkeys(c.value for c in claims)),
+            derived="; ".join(notes),
             why=(
                 f"Counted on the built topology: a class costs {topology.head_inputs + 1} parameters in the head, and "
                 f"{topology.decoder_buffers:,} entries are batch-norm buffers. Two bases stand in one column."
-                if mixed else "Counted on the built topology."
+                if mixed
+                else "Counted on the built topology."
             ),
-            correction=f"Decoder + head + neck: {topology.decoder_parameters(5):,} parameters for five classes, {topology.decoder_parameters(2):,} for two; with batch-norm buffers {topology.decoder_buffers:,} more."
-            if mixed else None,
+            correction=f"Decoder + head + neck: {topology.decoder_parameters(5):,} parameters for five classes, "
+            f"{topology.decoder_parameters(2):,} for two; with batch-norm buffers "
+            f"{topology.decoder_buffers:,} more."
+            if mixed
+            else None,
         )
 
 
@@ -205,20 +265,42 @@ def base_parameters(view: View) -> Iterator[Finding]:
         exact = built in printed
         near = printed.meets(Interval(Fraction(built * 999, 1000), Fraction(built * 1001, 1000)))
         family = view.family_of(claim.card)
-        size = next((c for card in view.registry.cards if card.family == family for c in card.claims if c.quantity.metric == "base_size"), None)
+        sizes = [
+            c
+            for card in view.registry.cards
+            if card.family == family
+            for c in card.claims
+            if c.quantity.metric == "base_size"
+        ]
+        size = next((c for c in sizes if c.card == claim.card), sizes[0] if sizes else None)
         inputs = [claim] + ([size] if size is not None else [])
         room = ""
         if size is not None:
             most = figure(size).hi * 10**9 / 2
             room = f"; a {size.value} {size.unit} file holds at most {float(most) / 1e6:,.0f} M at two bytes each"
+        too_many = size is not None and printed.lo > figure(size).hi * 10**9 / 2
         yield view.finding(
-            "base-parameters", claim.id, inputs, "consistent" if exact else "inconsistent",
+            "base-parameters",
+            claim.id,
+            inputs,
+            "consistent" if exact else "undetermined" if near else "inconsistent",
             grade="low" if exact or near else "medium",
-            claimed=f"{claim.value}{'' if claim.unit == '1' else ' ' + claim.unit} parameters",
+            evidence="arithmetic" if too_many else "source",
+            claimed=f"base of {claim.value}{'' if claim.unit == '1' else ' ' + claim.unit} parameters",
             derived=f"the built encoder has {built:,}{room}",
             why=f"Counted on the built topology; off by {abs(int(printed.mid) - built):,}."
-            + (" A difference of this size can come from counting another part (inference)." if near and not exact else ""),
-            correction=None if exact else f"Base encoder: {built:,} parameters ({built / 1e6:.1f} M), not {claim.value}{'' if claim.unit == '1' else ' ' + claim.unit}.",
+            + (
+                " A difference of this size can come from counting another part (inference)."
+                if near and not exact
+                else ""
+            ),
+            settles="what the count includes" if near and not exact else None,
+            correction=None
+            if exact
+            else f"Say what {claim.value} counts; the built encoder has {built:,} parameters."
+            if near
+            else f"Base encoder: {built:,} parameters ({built / 1e6:.1f} M), not "
+            f"{claim.value}{'' if claim.unit == '1' else ' ' + claim.unit}.",
         )
 
 
@@ -237,12 +319,17 @@ def parameters_or_bytes(view: View) -> Iterator[Finding]:
             rank = _first(view, family.id, adapter.id, "lora_r")
             if claim is None or rank is None:
                 continue
-            per_block = ids.lora_parameters_per_rank([(x.inputs, x.outputs) for x in topology.linears]) * int(figure(rank).lo)
+            per_block = ids.lora_parameters_per_rank([(x.inputs, x.outputs) for x in topology.linears]) * int(
+                figure(rank).lo
+            )
             one = per_block * topology.blocks
             value = int(figure(claim).lo)
             if value == one or value % one or value // one != 4:
                 continue
-            decoder, size = _first(view, family.id, adapter.id, "decoder_parameters"), _first(view, family.id, adapter.id, "adapter_size")
+            decoder, size = (
+                _first(view, family.id, adapter.id, "decoder_parameters"),
+                _first(view, family.id, adapter.id, "adapter_size"),
+            )
             modules = _first(view, family.id, adapter.id, "lora_modules")
             inputs = [c for c in (claim, rank, decoder, size, modules) if c is not None]
             sizes = ""
@@ -255,11 +342,17 @@ def parameters_or_bytes(view: View) -> Iterator[Finding]:
             if modules is not None:
                 expected = topology.blocks * len(topology.linears) * 4
                 support = (
-                    f" The author's later test merged {modules.value} LoRA layers, which is 4 x {topology.blocks * len(topology.linears)}: that speaks for parameters."
-                    if expected in figure(modules) else f" The author's later test merged {modules.value} LoRA layers, which fits neither."
+                    f" The author's later test merged {modules.value} LoRA layers, which is 4 x "
+                    f"{topology.blocks * len(topology.linears)}: that speaks for parameters."
+                    if expected in figure(modules)
+                    else f" The author's later test merged {modules.value} LoRA layers, which fits neither."
                 )
             yield view.finding(
-                "parameters-or-bytes", claim.id, inputs, "undetermined", grade="medium",
+                "parameters-or-bytes",
+                claim.id,
+                inputs,
+                "undetermined",
+                grade="medium",
                 claimed=f"{claim.value} LoRA parameters",
                 derived=f"as parameters 4 x {one:,} (LoRA in four places); as bytes one float32 LoRA of {one:,}{sizes}",
                 why=(

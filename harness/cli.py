@@ -1,0 +1,229 @@
+"""The console script `harness`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from harness.claims.audit import audit_view, read_view, view_of
+from harness.claims.findings import Audit, Finding
+from harness.claims.registry import read_registry
+from harness.errors import HarnessError, RegistryError
+
+app = typer.Typer(
+    name="harness",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Audits what model cards of Earth-observation adapters claim, and renders gap reports.",
+)
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class FailOn(StrEnum):
+    """What makes `audit` exit with 1."""
+
+    never = "never"
+    inconsistent = "inconsistent"
+    medium = "medium"
+    high = "high"
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Exit status: 0 done, 1 a finding you asked to fail on, 2 usage or input, 3 a source or device failed."""
+    context.obj = {"debug": debug}
+    if version:
+        out.print(f"harness {installed_version('eo-adapter-harness')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise typer.Exit
+
+
+def _fails(finding: Finding, on: FailOn) -> bool:
+    if on is FailOn.never or finding.status != "inconsistent":
+        return False
+    grades = {"inconsistent": ("low", "medium", "high"), "medium": ("medium", "high"), "high": ("high",)}
+    return finding.grade in grades[on.value]
+
+
+def _show(audit: Audit, everything: bool) -> None:
+    marks = {"inconsistent": "[ ]", "undetermined": "[?]", "consistent": "[x]"}
+    for finding in audit.findings:
+        if finding.status == "consistent" and not everything:
+            continue
+        out.print(f"{marks[finding.status]} {finding.id}  ({finding.grade}, {finding.evidence})", markup=False)
+        out.print(f"      claimed  {finding.claimed}", markup=False)
+        out.print(f"      derived  {finding.derived}", markup=False)
+        out.print(f"      why      {finding.why}", markup=False)
+    count = {status: len(audit.of(status)) for status in ("consistent", "inconsistent", "undetermined")}
+    out.print(
+        f"{audit.claims} figures in {len(audit.cards)} documents, {len(audit.findings)} checks: "
+        f"{count['consistent']} fit, {count['inconsistent']} do not, {count['undetermined']} cannot be decided."
+    )
+    if not audit.findings:
+        out.print(
+            "No check found its inputs: an identity needs at least two related figures, e.g. mIoU and all class IoUs."
+        )
+
+
+@app.command()
+def audit(
+    cards: Annotated[
+        list[Path] | None, typer.Argument(help="Claims files or folders; the project's own where left out.")
+    ] = None,
+    from_model_card: Annotated[
+        Path | None, typer.Option(help="Draft a claims file from a Hugging Face model card.", metavar="README.md")
+    ] = None,
+    draft: Annotated[
+        Path | None,
+        typer.Option("--out", help="With --from-model-card: write the draft here and audit it.", metavar="CARD.yaml"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings and counterfactuals as JSON.")] = False,
+    fail_on: Annotated[
+        FailOn, typer.Option(help="Exit 1 on inconsistent findings of at least this grade.")
+    ] = FailOn.never,
+    everything: Annotated[bool, typer.Option("--all", help="Show the checks that fit, too.")] = False,
+    root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
+) -> None:
+    """Check published figures against each other. No network, no torch.
+
+    Example: harness audit path/to/card.yaml --fail-on medium
+    """
+    from harness.run import eval_folder
+
+    if from_model_card is not None:
+        from harness.claims.modelcard import draft_from_model_card, draft_yaml
+        from harness.claims.registry import write_text
+
+        if cards:
+            raise RegistryError("give either claims files or --from-model-card, not both")
+        drafted = draft_from_model_card(from_model_card)
+        text = draft_yaml(drafted)
+        err.print(
+            f"{from_model_card}: {len(drafted.claims)} figures read, {len(drafted.unread)} not read", markup=False
+        )
+        for item in drafted.unread:
+            err.print(f"  line {item.line}: {item.text} ({item.why})", markup=False)
+        if draft is None:
+            out.print(text, markup=False, end="")
+            return
+        write_text(draft, text)
+        err.print(f"written: {draft}", markup=False)
+        cards = [draft]
+    elif draft is not None:
+        raise RegistryError("--out goes with --from-model-card")
+    if cards:
+        view = view_of(read_registry(cards))
+        folder = eval_folder(root) if root else None
+        if folder is not None:
+            view = read_view(folder, cards)
+    else:
+        view = read_view(eval_folder(root))
+    result = audit_view(view)
+    if as_json:
+        sys.stdout.write(json.dumps(result.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n")
+    else:
+        _show(result, everything)
+    if any(_fails(f, fail_on) for f in result.findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    family: Annotated[str, typer.Option(help="Family under eval/families/.")] = "terramind-nyc",
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if the reports on disk differ.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the reports; eval/reports/ where left out.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
+) -> None:
+    """Audit a family's published figures and render one gap report for each adapter.
+
+    Example: harness reproduce --family terramind-nyc
+    """
+    from harness.run import reproduce as run
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("starting")
+
+        def step(text: str) -> None:
+            progress.update(task, description=text)
+            if not err.is_terminal:
+                err.print(f"... {text}", markup=False)
+
+        outcome = run(family, root, folder, compare=check, step=step)
+    done = "up to date" if check else "rendered"
+    out.print(f"\nGap reports {done}:")
+    for path in outcome.reports[:-1]:
+        title = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        out.print(f"  {_short(path)}\n      {title}", markup=False)
+    out.print(f"Overview: {_short(outcome.reports[-1])}", markup=False)
+    a = outcome.audit
+    out.print(
+        f"{a.claims} published figures, {len(a.findings)} checks: {len(a.of('consistent'))} fit, "
+        f"{len(a.of('inconsistent'))} do not, {len(a.of('undetermined'))} cannot be decided. "
+        "Nothing was measured and nothing was downloaded."
+    )
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(path)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the services, all together.", min=0.1)] = 5.0,
+) -> None:
+    """Say what is installed and reachable, and what each missing thing would enable.
+
+    Example: harness doctor --timeout 2
+    """
+    from harness.doctor import diagnose, render, to_dict
+
+    diagnosis = diagnose(timeout_s=timeout)
+    if as_json:
+        sys.stdout.write(json.dumps(to_dict(diagnosis), indent=1) + "\n")
+    else:
+        out.print(render(diagnosis), markup=False)
+
+
+def main() -> None:
+    """Entry point: runs the command, prints errors without a traceback."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app()
+    except HarnessError as error:
+        if debug:
+            raise
+        err.print(f"error: {error}", markup=False, style=None)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of a pipe went away; point stdout elsewhere so that closing it stays quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Quantities, and run records: what one run measured, where and how. Written once, rendered many times."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from harness.errors import RegistryError
+from harness.vocabulary import METRICS
+
+Averaging = Literal["macro", "micro", "pooled", "per_chip", "weighted", "single"]
+
+
+def _blank_to_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Text = Annotated[str | None, BeforeValidator(_blank_to_none)]
+
+
+class Strict(BaseModel):
+    """Base of all registry records: frozen, and a field nobody defined is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Quantity(Strict):
+    """What a figure measures. Two figures can be compared only where these are equal."""
+
+    subject: str
+    """Adapter, model or document part that the figure is about, e.g. `buildings_nyc`."""
+    metric: str
+    """A name from `harness.vocabulary.METRICS`, or one that starts with `x-`."""
+    variant: str = "published"
+    """Which weights or arm: `published`, `full-fine-tune`, `v1`, ..."""
+    class_index: Annotated[int | None, BeforeValidator(_blank_to_none)] = None
+    """Index of the class in the model's output, as stated; None where none is stated."""
+    class_name: Text = None
+    """Name of the class as stated by the source, right or wrong."""
+    scheme: Text = None
+    """Class scheme as stated: an id under eval/schemes/."""
+    threshold: Text = None
+    """Decision threshold on the probability of the class, in decimals; `argmax` where stated."""
+    averaging: Averaging | None = None
+    """macro: mean over classes; micro: over all pixels and classes; pooled: one matrix over
+    all chips; per_chip: mean over chips; single: one chip."""
+    split: Text = None
+    """Name of the set of chips, e.g. `test`, `val`, `six-aois`."""
+    place: Text = None
+    """Name of the one chip or AOI that the figure is about."""
+    conditions: dict[str, str] = Field(default_factory=dict)
+    """Anything else that must be equal: device, dtype, batch, input, arm."""
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, metric: str) -> str:
+        if metric in METRICS or metric.startswith("x-"):
+            return metric
+        lower = {name.lower(): name for name in METRICS}
+        near = difflib.get_close_matches(metric.lower(), lower, 1, 0.4)
+        hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
+        raise ValueError(f"unknown metric {metric!r}{hint} (own names start with 'x-')")
+
+    def text(self) -> str:
+        """One line for reports."""
+        words = [self.subject, self.metric]
+        if self.class_index is not None or self.class_name:
+            index = "" if self.class_index is None else f"{self.class_index} "
+            words.append(f"[{index}{self.class_name or ''}]".replace(" ]", "]"))
+        if self.place:
+            words.append(f"at {self.place}")
+        if self.threshold:
+            words.append(f"threshold {self.threshold}")
+        if self.variant != "published":
+            words.append(f"({self.variant})")
+        return " ".join(words)
+
+
+class Measurement(BaseModel):
+    """One measured quantity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quantity: Quantity
+    """What was measured; equal to a claim's quantity where it answers one."""
+    value: float | None
+    """In `unit`; None where undefined or unscored."""
+    reason: str | None = None
+    """Why there is no value; required where there is none."""
+    interval: tuple[float, float] | None = None
+    """95 % interval over clusters; None where too few clusters support one."""
+    n: int = Field(ge=0)
+    """Independent clusters (scenes or parents) that entered."""
+    unit: str = "fraction"
+    """Unit of value and interval."""
+
+    @model_validator(mode="after")
+    def _value_or_reason(self) -> Measurement:
+        if (self.value is None) == (self.reason is None):
+            raise ValueError("a measurement has either a value or the reason why there is none")
+        if self.interval is not None and (self.value is None or not self.interval[0] <= self.value <= self.interval[1]):
+            raise ValueError("the interval must hold the value")
+        return self
+
+
+class RunRecord(BaseModel):
+    """eval/runs/<id>/run.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    schema_version: int = Field(alias="schema")
+    """Version of this shape; 1."""
+    id: str
+    """Folder name."""
+    created: str
+    """Date, ISO 8601."""
+    who: str
+    """Who ran it."""
+    command: str
+    """As typed."""
+    commit: str
+    """Commit of this project."""
+    dirty: bool
+    """Whether the tree had changes."""
+    device: str
+    """Device by name."""
+    dtype: str
+    """Precision."""
+    recipe: str
+    """Recipe id."""
+    packages: dict[str, str] = Field(default_factory=dict)
+    """Versions."""
+    measurements: list[Measurement]
+    """Everything measured."""
+
+
+def read_runs(folder: Path) -> list[RunRecord]:
+    """Every run under eval/runs/, oldest first; an empty list where there is none.
+
+    Raises:
+        RegistryError: A run.json is not of this shape; names file and field.
+    """
+    out = []
+    for path in sorted(folder.glob("*/run.json")):
+        try:
+            run = RunRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        except json.JSONDecodeError as err:
+            raise RegistryError(f"{path}:{err.lineno}: not JSON: {err.msg}; delete the folder and run again") from err
+        except ValidationError as err:
+            first = err.errors(include_url=False)[0]
+            field = ".".join(str(p) for p in first["loc"])
+            raise RegistryError(f"{path}: {field}: {first['msg']}") from err
+        if run.schema_version != 1:
+            raise RegistryError(f"{path}: schema: {run.schema_version}; this version reads 1")
+        out.append(run)
+    return sorted(out, key=lambda r: (r.created, r.id))
