@@ -1,0 +1,46 @@
+"""What every test starts from: no tokens, no proxies, no display, the same examples each time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("harness", database=None, deadline=None, derandomize=True)
+settings.load_profile("harness")
+
+os.environ["MPLBACKEND"] = "agg"  # before anything imports matplotlib
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout."""
+
+OUTSIDE = (
+    "ALL_PROXY",
+    "HF_ENDPOINT",
+    "HF_TOKEN",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "PC_SDK_SUBSCRIPTION_KEY",
+)
+"""Variables of the machine that would change what a test sees."""
+
+
+@pytest.fixture
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in OUTSIDE:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _writable_matplotlib(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ.setdefault("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
