@@ -37,21 +37,21 @@ def _install(session: nox.Session, what: str, note: str) -> None:
 @nox.session
 def reproduce(session: nox.Session) -> None:
     """Audit the published cards and render one gap report for each adapter."""
-    _install(session, ".", "the harness and 8 libraries, about 60 MB; a minute or two the first time")
+    _install(session, ".", "the harness and 8 libraries, about 50 MB; a minute or two the first time")
     session.run("harness", "reproduce", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; the network is blocked except loopback."""
-    _install(session, ".[tests]", "the harness and its test libraries, about 150 MB; 2-3 minutes the first time")
+    _install(session, ".[tests]", "the harness and its test libraries, about 100 MB; 2-3 minutes the first time")
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and import directions."""
-    _install(session, ".[tests,lint]", "the harness, tests and linters, about 200 MB; 2-3 minutes the first time")
+    _install(session, ".[tests,lint]", "the harness, tests and linters, about 130 MB; 2-3 minutes the first time")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
@@ -61,14 +61,14 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def reports(session: nox.Session) -> None:
     """Fail if the committed reports differ from what the registry renders."""
-    _install(session, ".", "the harness and 8 libraries, about 60 MB; a minute or two the first time")
+    _install(session, ".", "the harness and 8 libraries, about 50 MB; a minute or two the first time")
     session.run("harness", "reproduce", "--check", *session.posargs)
 
 
 @nox.session
 def judged(session: nox.Session) -> None:
     """Measure again how many wrong figures the audit detects, and compare with the record."""
-    _install(session, ".[tests]", "the harness and its test libraries, about 150 MB; 2-3 minutes the first time")
+    _install(session, ".[tests]", "the harness and its test libraries, about 100 MB; 2-3 minutes the first time")
     session.run("python", "-m", "tests.claims.judge", "--check", *session.posargs)
 
 
@@ -78,6 +78,6 @@ def wheel(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as outside:
         session.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", outside, ".")
         built = next(Path(outside).glob("*.whl"))
-        _install(session, str(built), f"{built.name} and 8 libraries, about 60 MB; a minute or two the first time")
+        _install(session, str(built), f"{built.name} and 8 libraries, about 50 MB; a minute or two the first time")
         with session.chdir(outside):
             session.run("harness", "audit", *session.posargs)

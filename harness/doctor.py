@@ -230,7 +230,9 @@ def render(diagnosis: Diagnosis) -> str:
         ("Reports", [(d.reports.path, reports)]),
         ("Missing, and what each would enable", [(m.name, m.enables) for m in d.missing]),
     ]
-    return "\n\n".join("\n".join([title, *_aligned(rows)]) for title, rows in sections if rows)
+    text = "\n\n".join("\n".join([title, *_aligned(rows)]) for title, rows in sections if rows)
+    ready = d.reports.writable and all(p.version for p in d.packages)
+    return text + ("\n\nThe audit and the reports need none of what is missing." if ready and d.missing else "")
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -132,6 +132,7 @@ def test_a_closed_port_is_a_finding(closed_port: int) -> None:
     assert found.services[0].detail == "connection refused"
     assert found.services[0].duration_s is None
     assert "not reachable: connection refused" in render(found)
+    assert render(found).endswith("need none of what is missing.")
     assert missing(found)["shut"] == "imagery"
 
 
@@ -225,6 +226,7 @@ def test_versions_are_read_without_importing(monkeypatch: pytest.MonkeyPatch) ->
     assert gaps["numpy"] == "every command"
     assert "not needed for the audit" in gaps["torch"]
     assert "terratorch" not in gaps
+    assert "need none" not in render(found)
     assert re.search(r"rich +9\.9 \(this project pins 15\.0\.0\)", render(found))
 
 

@@ -69,5 +69,5 @@ def test_the_example_card_in_contributing_loads_and_fits(tmp_path: Path, root: P
         *("mIoU", "full.mIoU", "delta", "classes", "iou.0", "iou.1", "tile.harbour.iou", "tile.park.iou"),
     ]
     findings = audit_registry(read_registry([path])).findings
-    assert {finding.check for finding in findings} == {"macro-mean", "stated-difference"}
+    assert {finding.check for finding in findings} == {"macro-mean", "stated-difference", "binary-joint"}
     assert {finding.status for finding in findings} == {"consistent"}

@@ -37,9 +37,10 @@ registry says otherwise: nobody rounds a metric to nine digits."""
 StoredAs = Literal["printed", "float32", "float64", "exact"]
 Form = Literal["number", "approximate", "range", "at_most", "at_least", "text"]
 
-_NUMBER = r"[+\-−]?\d[\d,]*(?:\.\d+)?(?:[eE][+\-]?\d+)?"
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,30})"
+_NUMBER = rf"[+\-−]?{_DIGITS}(?:\.\d{{1,40}})?(?:[eE][+\-]?\d{{1,2}})?"
 _SINGLE = re.compile(rf"^(?P<mark>~|≈|<=|>=|<|>|≤|≥)?\s*(?P<a>{_NUMBER})$")
-_RANGE = re.compile(r"^(?P<mark>~|≈)?\s*(?P<a>\d[\d,]*(?:\.\d+)?)\s*(?:-|–|\.\.)\s*(?P<b>\d[\d,]*(?:\.\d+)?)$")
+_RANGE = re.compile(rf"^(?P<mark>~|≈)?\s*(?P<a>{_DIGITS}(?:\.\d+)?)\s*(?:-|–|\.\.)\s*(?P<b>{_DIGITS}(?:\.\d+)?)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,18 @@ def _fraction(text: str) -> Fraction:
         raise PrintedValueError(f"{text!r} is not a number") from err
 
 
-def _decimals(text: str) -> int:
+def _exponent(text: str) -> int:
     exponent = Decimal(text.replace(",", "").replace("−", "-")).as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+    return exponent if isinstance(exponent, int) else 0
+
+
+def _decimals(text: str) -> int:
+    return max(0, -_exponent(text))
+
+
+def _half_unit(text: str) -> Fraction:
+    """Half a unit of the last printed digit: 0.00005 for 0.8107, 5,000 for 8.8e5."""
+    return Fraction(10) ** _exponent(text) / 2
 
 
 def _significant(text: str) -> int:
@@ -119,7 +129,7 @@ def parse_printed(text: str, stored_as: StoredAs | None = None, *, count: bool =
         a, b = _fraction(m["a"]), _fraction(m["b"])
         if a > b:
             raise PrintedValueError(f"range {clean!r} runs backwards")
-        half = Fraction(1, 2 * 10 ** _decimals(m["a"]))
+        half = _half_unit(m["a"])
         return Printed(clean, "range", Interval(a - half, b + half), _decimals(m["a"]))
     m = _SINGLE.match(clean)
     if not m:
@@ -128,8 +138,8 @@ def parse_printed(text: str, stored_as: StoredAs | None = None, *, count: bool =
     decimals = _decimals(m["a"])
     mark = m["mark"]
     if mark in ("~", "≈"):
-        half = max(abs(number) * APPROXIMATE, Fraction(1, 2 * 10**decimals))
-        last = Fraction(1, 2 * 10**decimals)
+        last = _half_unit(m["a"])
+        half = max(abs(number) * APPROXIMATE, last)
         return Printed(
             clean,
             "approximate",
@@ -145,7 +155,7 @@ def parse_printed(text: str, stored_as: StoredAs | None = None, *, count: bool =
         return Printed(clean, "number", Interval(number, number), decimals)
     if stored_as is None and decimals and _significant(m["a"]) >= LONG_FRACTION:
         stored_as = "float32"
-    half = Fraction(1, 2 * 10**decimals)
+    half = _half_unit(m["a"])
     if stored_as == "float32":
         half = abs(number) * SINGLE_ULP
     elif stored_as == "float64":

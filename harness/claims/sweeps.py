@@ -12,7 +12,6 @@ from harness.claims.interval import Interval
 from harness.claims.model import Card, Claim
 from harness.score.binary import BinaryMatrix
 
-
 SetKey = tuple[str, str, str, int | None]
 """Subject, split, arm, class index."""
 

@@ -32,7 +32,11 @@ FINE_TUNE = "full-fine-tune"
 
 _PER_CLASS = ("iou", "class_accuracy", "precision", "f1", "prevalence")
 _WHOLE: dict[str, Averaging] = {
-    "mIoU": "macro", "mIoU_micro": "micro", "accuracy": "pooled", "mean_class_accuracy": "macro", "f1_macro": "macro",
+    "mIoU": "macro",
+    "mIoU_micro": "micro",
+    "accuracy": "pooled",
+    "mean_class_accuracy": "macro",
+    "f1_macro": "macro",
 }
 
 
@@ -176,9 +180,12 @@ class _Writer:
         text = rounded(value, decimals, half_up=self.half_up)
         metric = METRICS[quantity["metric"]]
         claim = Claim(
-            id=f"{self.name}/{key}", quantity=Quantity(subject="model", **quantity),
+            id=f"{self.name}/{key}",
+            quantity=Quantity(subject="model", **quantity),
             value=f"+{text}" if sign and not text.startswith("-") else text,
-            unit=unit, direction=metric.direction, source=SOURCE,
+            unit=unit,
+            direction=metric.direction,
+            source=SOURCE,
         )
         self.claims.append(claim)
         self.truth[claim.id] = value
@@ -229,7 +236,12 @@ def random_card(rng: Random, classes: int | None = None, *, name: str = "card", 
     if sites:
         _print_places(rng, out, sites)
     card = Card(
-        id=name, family="generated", kind="card", title="A generated card", author="nobody", claims=out.claims,
+        id=name,
+        family="generated",
+        kind="card",
+        title="A generated card",
+        author="nobody",
+        claims=out.claims,
         relations=relations,
     )
     return GeneratedCard(card, matrix, baseline, sites, out.truth, out.decimals, out.percent, out.half_up)
@@ -255,8 +267,13 @@ def _print_figures(rng: Random, out: _Writer, figures: Figures, size: int, densi
         for i in _chosen(rng, size):
             if (metric, i) in figures:
                 out.score(
-                    f"{prefix}{metric}.{i}", figures[metric, i], metric=metric, class_index=i, class_name=NAMES[i],
-                    averaging="pooled", **base,
+                    f"{prefix}{metric}.{i}",
+                    figures[metric, i],
+                    metric=metric,
+                    class_index=i,
+                    class_name=NAMES[i],
+                    averaging="pooled",
+                    **base,
                 )
 
 
@@ -285,9 +302,15 @@ def full_card(matrix: Matrix, decimals: int, *, percent: bool, half_up: bool, na
     """A card that prints every figure of a matrix and the number of classes."""
     out = _Writer(name, decimals, percent=percent, half_up=half_up)
     for (metric, index), value in exact_figures(matrix).items():
-        own: dict[str, Any] = {"averaging": _WHOLE[metric]} if index is None else {
-            "averaging": "pooled", "class_index": index, "class_name": NAMES[index],
-        }
+        own: dict[str, Any] = (
+            {"averaging": _WHOLE[metric]}
+            if index is None
+            else {
+                "averaging": "pooled",
+                "class_index": index,
+                "class_name": NAMES[index],
+            }
+        )
         key = metric if index is None else f"{metric}.{index}"
         out.score(key, value, metric=metric, split="test", variant="published", **own)
     out.count("classes", len(matrix), metric="classes")
@@ -303,7 +326,11 @@ def _print_places(rng: Random, out: _Writer, sites: dict[str, Matrix]) -> None:
     for place in shown:
         m = sites[place]
         quantity: dict[str, Any] = {
-            "split": "test", "place": place, "class_index": 1, "class_name": NAMES[1], "averaging": "single",
+            "split": "test",
+            "place": place,
+            "class_index": 1,
+            "class_name": NAMES[1],
+            "averaging": "single",
         }
         out.count(f"{place}.label", sum(m[1]), metric="label_px", **quantity)
         out.count(f"{place}.marked", m[0][1] + m[1][1], metric="predicted_px", **quantity)
@@ -323,13 +350,25 @@ def card_yaml(card: Card) -> str:
         for c in card.claims
     ]
     relations = [
-        {"id": short(r.id), "kind": r.kind, "of": [*map(short, r.of)], "states": short(r.states or ""),
-         "subject": r.subject}
+        {
+            "id": short(r.id),
+            "kind": r.kind,
+            "of": [*map(short, r.of)],
+            "states": short(r.states or ""),
+            "subject": r.subject,
+        }
         for r in card.relations
     ]
     body = {
-        "schema": "1", "card": card.id, "family": card.family, "kind": card.kind, "title": card.title,
-        "author": card.author, "source": _said(SOURCE.model_dump()), "claims": claims, "relations": relations,
+        "schema": "1",
+        "card": card.id,
+        "family": card.family,
+        "kind": card.kind,
+        "title": card.title,
+        "author": card.author,
+        "source": _said(SOURCE.model_dump()),
+        "claims": claims,
+        "relations": relations,
     }
     return str(yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
 

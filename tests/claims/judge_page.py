@@ -44,19 +44,41 @@ Not judged here: threshold sweeps, parameter and file sizes, words such as "negl
 and figures that several cards share. Each card is audited alone.
 """
 
+HEADLINE = """### Figures that enter an equation
+
+The plain case: a score or a gain that stands in an identity with an equals sign, on a card that prints its number of
+classes. Figures that only meet a bound, and pixel counts, are in the tables after it. The identities:
+`{checks}`.
+"""
+
 MOVES = """## Moved figures
 
 One figure of a card is moved by k units of its last printed place, up or down at random (the other way where it would
-leave its range). Only a figure *that enters an identity* is moved: before the move, at least one finding of any status
-names it. Each such figure of a card is equally likely, except the numbers of classes and chips. The move is *detected*
-where an inconsistent finding names the figure. Every card gives one trial, so trials are independent; intervals are
-Wilson's at 95 %.
+leave its range). Only a figure that some check names before the move, whatever its status, is moved. Each such figure
+of a card is equally likely, except the numbers of classes and chips. The move is *detected* where an inconsistent
+finding names the figure. Every card gives one trial, so trials are independent; intervals are Wilson's at 95 %.
 """
+
+EQUATIONS = frozenset(
+    {
+        "macro-mean",
+        "f1-from-iou",
+        "iou-from-precision-recall",
+        "f1-from-precision-recall",
+        "micro-iou",
+        "binary-accuracy",
+        "binary-closure",
+        "binary-prevalence",
+        "given-twice",
+        "stated-difference",
+    }
+)
+"""Checks that hold with an equals sign; the others bound a figure, derive one or search over all."""
 
 FATES = {
     "detected": "detected",
     "witness": "another matrix prints all figures as moved: nobody could tell",
-    "undetermined": "the audit says *undetermined*: the card does not print its number of classes",
+    "undetermined": "the audit says *undetermined*: the card does not say how many classes (or places) there are",
     "place": "pixel counts or IoU of one place",
     "unsearched": "other figure of a card with rows of places: not searched",
     "open": "no such matrix found, and no check joins the figures",
@@ -68,6 +90,7 @@ How to read the rows above:
 - **A bound sees only what crosses it.** `iou-bound` says IoU <= precision, recall and F1; a figure that enters nothing
   else can move until it meets the bound. `accuracy-from-recalls` without every prevalence only says that accuracy lies
   between the smallest and the largest recall. `binary-fractions` derives and judges nothing.
+  `binary-joint` searches over all matrices of two classes and sees whatever leaves none.
 - **Roundings add up.** A move is seen where it exceeds the roundings of all figures of the identity together, and one
   unit rarely does. The unit and the roundings shrink together, so the number of decimals matters little.
 - **Means over many classes.** A class figure enters its mean divided by the number of classes: 10 units of one of eight
@@ -135,8 +158,21 @@ def _false_alarms(made: Sequence[GeneratedCard]) -> str:
     return _table(("", "cards", "figures", "false alarms", "at most (95 %)"), rows)
 
 
+def in_equation(trial: Trial) -> bool:
+    """Whether the moved figure enters an identity with an equals sign on a card that prints its number of classes."""
+    return trial.states_classes and "at a place" not in trial.metric and bool(EQUATIONS & set(trial.checks))
+
+
 def _detection(trials: Sequence[Trial]) -> Iterator[str]:
     head = ("", "n", "k = 1", "k = 2", "k = 5", "k = 10")
+    yield HEADLINE.format(checks="`, `".join(sorted(EQUATIONS)))
+    plain = [t for t in trials if in_equation(t)]
+    yield _table(
+        head,
+        _rows(
+            plain, [("**two classes**", lambda t: t.two_classes), ("**3 to 8 classes**", lambda t: not t.two_classes)]
+        ),
+    )
     yield "### By classes and decimals\n\nDecimals of a score as a fraction; percentages print two fewer.\n"
     names: list[tuple[str, Callable[[Trial], bool]]] = [("**all**", lambda t: True)]
     for word, two in (("two classes", True), ("3 to 8 classes", False)):

@@ -59,6 +59,9 @@ def test_mean_of_nothing_is_refused() -> None:
         ("25-40", "24.5", "40.5"),
         ("100–300", "99.5", "300.5"),
         ("<= 20", "20", "20"),
+        ("8.8e5", "875000", "885000"),
+        ("5e-4", "0.00045", "0.00055"),
+        ("1,234.5", "1234.45", "1234.55"),
     ],
 )
 def test_a_printed_figure_stands_for_its_rounding_interval(text: str, lo: str, hi: str) -> None:
@@ -83,6 +86,11 @@ def test_unrounded_figures_from_files_are_sharp_but_not_points() -> None:
     assert Fraction(1, 10**8) < single.width < Fraction(1, 10**6)
     assert 0 < double.width < Fraction(1, 10**14)
     assert parse_printed("1.0", "float64").need().lo > Fraction(999, 1000)
+
+
+@pytest.mark.parametrize("text", ["0,58", "1,23", "12,34,567", "1.2.3", "20/20", "1e999"])
+def test_odd_groupings_are_words_and_not_numbers(text: str) -> None:
+    assert parse_printed(text).interval is None
 
 
 def test_words_hold_no_number() -> None:

@@ -29,7 +29,7 @@ from tests.claims.cards_generator import (
     rounded,
     through_yaml,
 )
-from tests.claims.judge_page import decidable, page, wilson
+from tests.claims.judge_page import in_equation, page, wilson
 from tests.claims.witness import targets_of, witness
 
 SEED = 7
@@ -43,9 +43,10 @@ def test_no_alarm_on_a_thousand_right_cards(tmp_path: Path) -> None:
 def test_ten_units_are_seen_on_two_class_cards(tmp_path: Path) -> None:
     found = [
         judge.trial(generated, audit, (10,))
-        for generated, audit, alarm in judge.alarms(cards(SEED + 1, 500, 2), tmp_path) if alarm is None
+        for generated, audit, alarm in judge.alarms(cards(SEED + 1, 500, 2), tmp_path)
+        if alarm is None
     ]
-    trials = [t for t in found if t is not None and decidable(t)]
+    trials = [t for t in found if t is not None and in_equation(t)]
     assert len(trials) > 200
     missed = [f"{t.metric} in {', '.join(t.checks)}" for t in trials if not t.seen[-1]]
     assert len(missed) <= 0.05 * len(trials), f"{len(missed)} of {len(trials)} missed: {sorted(missed)}"
@@ -61,7 +62,10 @@ def test_figures_equal_scikit_learn(seed: int) -> None:
     labels = list(range(size))
     assert sk.confusion_matrix(truth, guess, labels=labels).tolist() == [list(row) for row in matrix]
     by_class = {
-        "iou": sk.jaccard_score, "f1": sk.f1_score, "precision": sk.precision_score, "class_accuracy": sk.recall_score,
+        "iou": sk.jaccard_score,
+        "f1": sk.f1_score,
+        "precision": sk.precision_score,
+        "class_accuracy": sk.recall_score,
     }
     figures = exact_figures(matrix)
     for name, score in by_class.items():
@@ -114,11 +118,13 @@ def test_no_alarm_where_figures_are_zero_or_one(generated: GeneratedCard) -> Non
 def test_yaml_and_model_classes_give_the_same_card(tmp_path: Path) -> None:
     for generated in cards(SEED, 20):
         read = through_yaml(generated.card, tmp_path)
-        plain = read.model_copy(update={
-            "path": "",
-            "claims": [c.model_copy(update={"line": 0}) for c in read.claims],
-            "relations": [r.model_copy(update={"line": 0}) for r in read.relations],
-        })
+        plain = read.model_copy(
+            update={
+                "path": "",
+                "claims": [c.model_copy(update={"line": 0}) for c in read.claims],
+                "relations": [r.model_copy(update={"line": 0}) for r in read.relations],
+            }
+        )
         assert plain == generated.card
 
 

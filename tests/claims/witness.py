@@ -52,6 +52,7 @@ def ratios(metric: str, index: int | None, size: int) -> tuple[Ratio, ...]:
     """The metric as a mean of ratios of sums over cells."""
     if metric in MEANS:
         return tuple(ratios(MEANS[metric], i, size)[0] for i in range(size))
+
     def weigh(on_diagonal: float, in_row: float, in_column: float, elsewhere: float = 0.0) -> Weights:
         out = []
         for row, col in product(range(size), repeat=2):

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from harness.claims.checks import causes, counts, gates, metrics, probes, relations, repeats, scheme, splits, structure
+from harness.claims.checks import (
+    binary,
+    causes,
+    counts,
+    gates,
+    metrics,
+    probes,
+    relations,
+    repeats,
+    scheme,
+    splits,
+    structure,
+)
 from harness.claims.findings import Finding
 from harness.claims.groups import View
 
@@ -19,9 +31,10 @@ CHECKS: tuple[tuple[Check, dict[str, str]], ...] = (
     ),
     (metrics.recall_bounds_iou, {"iou-bound": "IoU is at most recall, precision and F1"}),
     (metrics.micro_iou, {"micro-iou": "micro IoU = acc / (2 - acc)"}),
+    (metrics.prevalence_sum, {"prevalence-sum": "class shares add up to 1"}),
     (metrics.accuracy_between_recalls, {"accuracy-from-recalls": "accuracy = sum of prevalence x recall"}),
     (
-        metrics.binary_identities,
+        binary.binary_identities,
         {
             "binary-accuracy": "two IoUs fix the accuracy",
             "binary-closure": "two IoUs and two recalls account for every error",
@@ -29,6 +42,7 @@ CHECKS: tuple[tuple[Check, dict[str, str]], ...] = (
             "binary-fractions": "TP, TN, FP+FN, prevalence, precision and FPR of the card",
         },
     ),
+    (binary.binary_joint, {"binary-joint": "one two-class matrix prints all figures at once"}),
     (repeats.given_twice, {"given-twice": "one quantity, one number"}),
     (
         relations.stated_arithmetic,

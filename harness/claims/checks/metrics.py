@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from harness.claims import identities as ids
 from harness.claims.findings import Finding, Grade, Status
@@ -15,7 +15,7 @@ def _verdict(printed: Interval, derived: Interval) -> Status:
     return "consistent" if printed.meets(derived) else "inconsistent"
 
 
-def _compare(
+def compare(
     view: View,
     group: Group,
     check: str,
@@ -27,7 +27,10 @@ def _compare(
     *,
     complete: bool = True,
 ) -> Iterator[Finding]:
-    """One finding: does the printed target meet what the inputs allow?"""
+    """One finding: does the printed target meet what the inputs allow?
+
+    With `complete` False a mismatch is undetermined: some classes may be missing.
+    """
     if derived is None:
         return
     printed = figure(target)
@@ -76,7 +79,7 @@ def macro_means(view: View) -> Iterator[Finding]:
             if target is None or len(parts) < 2 or list(parts) != list(range(len(parts))):
                 continue
             complete = view.classes(group.subject) == len(parts)
-            yield from _compare(
+            yield from compare(
                 view,
                 group,
                 "macro-mean",
@@ -96,7 +99,7 @@ def f1_macro_from_ious(view: View) -> Iterator[Finding]:
         if target is None or len(ious) < 2 or list(ious) != list(range(len(ious))):
             continue
         derived = mean([ids.f1_from_iou(figure(c)) for c in ious.values()])
-        yield from _compare(
+        yield from compare(
             view,
             group,
             "f1-from-iou",
@@ -118,7 +121,7 @@ def precision_recall(view: View) -> Iterator[Finding]:
             iou, f1 = found["iou"], found["f1"]
             name = f"class-{index}"
             if iou is not None and f1 is not None:
-                yield from _compare(
+                yield from compare(
                     view,
                     group,
                     "f1-from-iou",
@@ -133,7 +136,7 @@ def precision_recall(view: View) -> Iterator[Finding]:
                 continue
             derived = ids.iou_from_precision_recall(figure(precision), figure(recall))
             if iou is not None:
-                yield from _compare(
+                yield from compare(
                     view,
                     group,
                     "iou-from-precision-recall",
@@ -144,7 +147,7 @@ def precision_recall(view: View) -> Iterator[Finding]:
                     "IoU = PR / (P + R - PR).",
                 )
             elif f1 is not None:
-                yield from _compare(
+                yield from compare(
                     view,
                     group,
                     "f1-from-precision-recall",
@@ -183,7 +186,7 @@ def micro_iou(view: View) -> Iterator[Finding]:
     for group in view.groups():
         target, accuracy = group.one("mIoU_micro"), group.one("accuracy")
         if target is not None and accuracy is not None:
-            yield from _compare(
+            yield from compare(
                 view,
                 group,
                 "micro-iou",
@@ -215,7 +218,7 @@ def accuracy_between_recalls(view: View) -> Iterator[Finding]:
             else:
                 derived = Interval(min(v.lo for v in values), max(v.hi for v in values))
                 inputs, why = list(recalls.values()), "Accuracy is a weighted mean of the class recalls."
-            yield from _compare(
+            yield from compare(
                 view,
                 group,
                 "accuracy-from-recalls",
@@ -228,125 +231,24 @@ def accuracy_between_recalls(view: View) -> Iterator[Finding]:
             )
 
 
-def _binary_ious(view: View, group: Group) -> tuple[Interval, Interval, list[Claim]] | None:
-    """Both IoUs of a two-class group; the second from mIoU where only one is printed."""
-    if view.classes(group.subject) != 2:
-        return None
-    ious, macro = group.by_class("iou"), group.one("mIoU")
-    if list(ious) == [0, 1]:
-        return figure(ious[0]), figure(ious[1]), [ious[0], ious[1]]
-    if macro is None or len(ious) != 1:
-        return None
-    index, claim = next(iter(ious.items()))
-    other = (2 * figure(macro) - figure(claim)).clip(0, 1)
-    if other is None:
-        return None
-    pair = (other, figure(claim)) if index == 1 else (figure(claim), other)
-    return pair[0], pair[1], [claim, macro]
-
-
-def binary_identities(view: View) -> Iterator[Finding]:
-    """Two classes: accuracy, macro F1, recalls and prevalence all follow from two IoUs.
-
-    IoU0 and IoU1 fix TP, TN and FP+FN as fractions (`identities.binary_fractions`); a class
-    recall then fixes prevalence, precision and false-positive rate.
-    """
+def prevalence_sum(view: View) -> Iterator[Finding]:
+    """Prevalences of all classes add up to 1; those of some classes to at most 1."""
     for group in view.groups():
-        both = _binary_ious(view, group)
-        if both is None:
+        shares = group.by_class("prevalence")
+        if len(shares) < 2:
             continue
-        iou0, iou1, inputs = both
-        accuracy, micro, f1 = group.one("accuracy"), group.one("mIoU_micro"), group.one("f1_macro")
-        derived = ids.binary_accuracy(iou0, iou1)
-        why = "With two classes the IoUs fix TP, TN and FP+FN, and accuracy is TP + TN."
-        if accuracy is not None:
-            yield from _compare(view, group, "binary-accuracy", "accuracy", accuracy, inputs, derived, why)
-        elif micro is not None and derived is not None:
-            yield from _compare(
-                view,
-                group,
-                "binary-accuracy",
-                "micro",
-                micro,
-                inputs,
-                ids.micro_iou(derived),
-                why + " Micro IoU = acc / (2 - acc).",
-            )
-        if f1 is not None and len(inputs) == 2 and inputs[1].quantity.metric == "mIoU":
-            yield from _compare(
-                view,
-                group,
-                "f1-from-iou",
-                "f1_macro-via-mIoU",
-                f1,
-                inputs,
-                mean([ids.f1_from_iou(iou0), ids.f1_from_iou(iou1)]),
-                "The other IoU is 2 mIoU less this one; F1 = 2 IoU / (1 + IoU).",
-            )
-        yield from _binary_recalls(view, group, iou0, iou1, inputs)
-
-
-def _binary_recalls(view: View, group: Group, iou0: Interval, iou1: Interval, inputs: list[Claim]) -> Iterator[Finding]:
-    recall: Callable[[int], Claim | None] = lambda i: group.of_class("class_accuracy", i) or group.of_class("recall", i)  # noqa: E731
-    recall0, recall1 = recall(0), recall(1)
-    if recall0 is not None and recall1 is not None:
-        total = ids.binary_closure(iou0, iou1, figure(recall0), figure(recall1))
-        if total is not None:
-            ok = 1 in total
-            yield view.finding(
-                "binary-closure",
-                group.name,
-                [recall0, recall1, *inputs],
-                "consistent" if ok else "inconsistent",
-                grade="low" if ok else "medium",
-                claimed=f"recalls {recall0.value} and {recall1.value}",
-                derived=f"FN and FP together are {total.text(5)} of all errors",
-                why="With the IoUs, each recall gives that class's misses; both must add up to all errors, that is 1.",
-                correction=None if ok else "The two class accuracies do not fit the two IoUs.",
-            )
-    for metric in ("precision",):
-        precision = group.of_class(metric, 1)
-        if precision is not None and recall1 is not None and group.of_class("iou", 1) is None:
-            derived = ids.iou_from_precision_recall(figure(precision), figure(recall1))
-            if not derived.meets(iou1):
-                yield view.finding(
-                    "iou-from-precision-recall",
-                    f"{group.name}.class-1-via-mIoU",
-                    [precision, recall1, *inputs],
-                    "inconsistent",
-                    grade="medium",
-                    claimed=f"IoU1 from mIoU {iou1.text()}",
-                    derived=derived.text(),
-                    why="IoU = PR / (P + R - PR).",
-                    correction="Precision and recall do not fit the IoUs.",
-                )
-    prevalence = group.of_class("prevalence", 1)
-    if recall1 is not None:
-        share = ids.binary_prevalence(iou0, iou1, figure(recall1))
-        fpr = ids.binary_fpr(iou0, iou1, figure(recall1))
-        hit = ids.precision_from_iou_recall(iou1, figure(recall1))
-        fractions = ids.binary_fractions(iou0, iou1)
-        if share is not None and prevalence is not None:
-            yield from _compare(
-                view,
-                group,
-                "binary-prevalence",
-                "prevalence",
-                prevalence,
-                [recall1, *inputs],
-                share,
-                "TP from both IoUs, divided by the recall.",
-            )
-        if share is not None and fpr is not None and hit is not None and fractions is not None:
-            yield view.finding(
-                "binary-fractions",
-                group.name,
-                [*inputs, recall1],
-                "consistent",
-                claimed=f"IoU0 {inputs[0].value}, IoU1 {inputs[-1].value}, recall {recall1.value}",
-                derived=(
-                    f"TP {fractions['tp'].text()}, TN {fractions['tn'].text()}, FP+FN {fractions['errors'].text()}; "
-                    f"prevalence {share.text()}, precision {hit.text()}, FPR {fpr.text()}"
-                ),
-                why="Two IoUs fix TP, TN and FP+FN as fractions of all pixels; recall splits the errors.",
-            )
+        total = mean([figure(c) for c in shares.values()]) * len(shares)
+        complete = view.classes(group.subject) == len(shares)
+        ok = 1 in total if complete else total.lo <= 1
+        yield view.finding(
+            "prevalence-sum",
+            group.name,
+            list(shares.values()),
+            "consistent" if ok else "inconsistent",
+            grade="low" if ok else "medium",
+            claimed=" + ".join(c.value for c in shares.values()),
+            derived=total.text(),
+            why=f"Every pixel has one class, so the shares of {'all' if complete else 'these'} {len(shares)} classes "
+            f"make {'1' if complete else 'at most 1'}.",
+            correction=None if ok else f"The class shares add up to {total.text()}.",
+        )

@@ -11,13 +11,17 @@ from harness.claims.model import Claim
 
 _Key = tuple[object, ...]
 
+SAME = {"class_accuracy": "recall"}
+"""Two names of one quantity: torchmetrics calls the recall of a class its accuracy."""
+
 
 def _key(claim: Claim) -> _Key:
     q = claim.quantity
     # Names decide before indices: documents that number the classes differently still mean the
     # same figure by the same name. Which index it belongs to is the scheme check's business.
     label: object = q.class_name or q.class_index
-    return (q.subject, q.metric, q.variant, label, q.threshold, q.split, q.place, tuple(sorted(q.conditions.items())))
+    metric = SAME.get(q.metric, q.metric)
+    return (q.subject, metric, q.variant, label, q.threshold, q.split, q.place, tuple(sorted(q.conditions.items())))
 
 
 def given_twice(view: View) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from harness.claims.modelcard_words import MISSING, looks_numeric
+from harness.claims.modelcard.words import MISSING, looks_numeric
 
 UNKNOWN = "header not known as a metric"
 """Why a figure under unknown words is not read."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from harness.claims.modelcard_tables import Table, Unread
-from harness.claims.modelcard_words import (
+from harness.claims.modelcard.tables import Table, Unread
+from harness.claims.modelcard.words import (
     CLASSWISE,
     CONFIGURATIONS,
     DELTAS,
@@ -46,6 +46,9 @@ SETTINGS = frozenset(
 PER_CLASS = re.compile(r"(?i)per[- ]class|class[- ]wise|by class|each class")
 WORDY = frozenset({"precision", "loss"})
 """Metrics whose words also mean a number format or a function: without figures, no metric."""
+OWN_WORDS = re.compile(r"(?i)\b(?:this work|ours|this model|proposed)\b")
+"""Words in a row's label by which authors mark their own row."""
+
 OWN = frozenset({"ours", "this model", "this", "model", "published", "value", ""})
 MEANS = frozenset({"mean", "average", "avg", "macro", "macro avg", "macro average", "macro mean", "miou", "mean iou"})
 MEAN_OF = {"iou": "mIoU", "f1": "f1_macro", "class_accuracy": "mean_class_accuracy", "accuracy": "mean_class_accuracy"}
@@ -137,6 +140,8 @@ def _quote(label: str, header: str, cell: str, cells: tuple[str, ...]) -> str:
 
 def _variant(label: str, own: str) -> str:
     clean = without_marks(label)
+    if OWN_WORDS.search(clean):
+        return ""
     return "" if clean.lower() in OWN or slug(clean) == slug(own) else slug(clean)
 
 
@@ -201,7 +206,9 @@ def _by_column(table: Table, names: list[Name | None], own: str) -> tuple[list[F
     names = macro_f1(names) if class_at is None else names
     scores = {n.metric for n in names if n and n.kind == "share"}
     of = scores.pop() if len(scores) == 1 else ""
-    split = _split_above(table)
+    said = {n.split for n in names if n and n.scored and n.split}
+    # A table that names one split once means it for all its scores: "Test mIoU | Pixel Acc".
+    split = said.pop() if len(said) == 1 else _split_above(table)
     for line, cells in table.rows:
         row = _read_row(table, line, [at for at in free if at not in (class_at, index_at)], unread)
         for at, (name, cell) in enumerate(zip(names, cells, strict=True)):
@@ -212,7 +219,9 @@ def _by_column(table: Table, names: list[Name | None], own: str) -> tuple[list[F
             if isinstance(this, str):
                 unread.append(table.unread(line, table.header[at], cell, this))
                 continue
-            this = replace(this, split=this.split or row.split or (split if this.scored else None))
+            # "Train wall-clock" is the time of training, not a figure on the training split.
+            own_split = None if this.kind == "time" else this.split
+            this = replace(this, split=own_split or row.split or (split if this.scored else None))
             arm = "" if is_difference(row.label) else _variant(row.label, own)
             where = {**row.where, **_where(arm, slug(this.variant))}
             quote = _quote(row.label or cells[0], table.header[at], cell, cells)
@@ -246,7 +255,7 @@ def _read_row(table: Table, line: int, free: list[int], unread: list[Unread]) ->
             said, label = take_split(clean)
             row_split = row_split or said
             label = f"{word} {label}" if looks_numeric(label) else label
-        elif looks_numeric(cells[at]) and any(map(holds_figure, table.column(at))):
+        elif looks_numeric(cells[at]) and (not repeated or any(map(holds_figure, table.column(at)))):
             unread.append(table.unread(line, table.header[at], cells[at]))
         elif repeated and len(set(table.column(at))) > 1:
             conditions[slug(word) or f"column-{at + 1}"] = clean

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from harness.claims.interval import Interval
 from harness.claims.model import Claim
-from harness.claims.modelcard_layouts import Figure
-from harness.claims.modelcard_tables import Unread
-from harness.claims.modelcard_words import Cell, kind_of, read_cell, slug
+from harness.claims.modelcard.layouts import Figure
+from harness.claims.modelcard.tables import Unread
+from harness.claims.modelcard.words import Cell, kind_of, read_cell, slug
 from harness.claims.printed import parse_printed
 from harness.errors import PrintedValueError
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from harness.claims.modelcard_figures import settle
-from harness.claims.modelcard_layouts import Figure, read_table
-from harness.claims.modelcard_tables import Unread, find_tables
-from harness.claims.modelcard_words import MISSING, SPLITS, Name, macro_f1, read_name, slug
+from harness.claims.modelcard.figures import settle
+from harness.claims.modelcard.layouts import Figure, read_table
+from harness.claims.modelcard.tables import Unread, find_tables
+from harness.claims.modelcard.words import MISSING, SPLITS, Name, macro_f1, read_name, slug
 from harness.errors import ModelCardError
 
 __all__ = ["Draft", "Unread", "draft_from_model_card", "draft_yaml"]
