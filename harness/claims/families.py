@@ -77,6 +77,10 @@ class Adapter(Strict):
     """Folder within the repository."""
     report: str
     """File stem of its gap report."""
+    classes_of: Text = None
+    """Adapter with the same classes, whose class-scheme findings bear on this one too."""
+    bears: list[str] = Field(default_factory=list)
+    """Other families whose findings bear on it, e.g. that of the base model."""
 
 
 class Pin(Strict):

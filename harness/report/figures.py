@@ -113,7 +113,7 @@ def prevalence(card: BinaryMatrix, rerun: BinaryMatrix) -> str:
         return _svg(figure)
 
 
-def sweep(data: Sweep, stated_best: float) -> str:
+def sweep(data: Sweep, stated_best: float | None) -> str:
     """Every metric of a threshold sweep, with the author's choice and the constant map marked."""
     thresholds = [float(r.threshold) for r in data.rows]
     zeros = ALL_ZEROS.at(data.positives / data.pixels).miou or 0.0
@@ -132,17 +132,18 @@ def sweep(data: Sweep, stated_best: float) -> str:
                 [t for t, _ in known], [v for _, v in known], style, color=colour, lw=2, marker="o", ms=4, label=name
             )
         axes.axhline(zeros, color=ZEROS, lw=1.2, ls=":", label=f"all-zeros mIoU {zeros:.3f}")
-        axes.axvline(stated_best, color=GREY, lw=6, zorder=0)
-        axes.annotate(
-            "called best",
-            (stated_best, 1.0),
-            ha="right",
-            va="bottom",
-            fontsize=10,
-            color=ZEROS,
-            xytext=(-5, 0),
-            textcoords="offset points",
-        )
+        if stated_best is not None:
+            axes.axvline(stated_best, color=GREY, lw=6, zorder=0)
+            axes.annotate(
+                "called best",
+                (stated_best, 1.0),
+                ha="right",
+                va="bottom",
+                fontsize=10,
+                color=ZEROS,
+                xytext=(-5, 0),
+                textcoords="offset points",
+            )
         axes.set(xlabel="threshold on the probability of building", ylabel="score", xlim=(0, 1), ylim=(0, 1.08))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncol=3, fontsize=10)
         return _svg(figure)

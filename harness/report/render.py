@@ -13,7 +13,9 @@ from harness.claims.registry import write_text
 from harness.errors import StaleReportError
 from harness.records import RunRecord
 from harness.report import figures
-from harness.report.gap import LIVE, Gap, environment, gap, num, pct, sweep_table
+from harness.report.gap import LIVE, Gap, gap
+from harness.report.rows import sweep_table
+from harness.report.words import environment, num, pct
 
 Step = Callable[[str], None]
 """Told what is being done, for progress."""
@@ -35,7 +37,7 @@ def render(
     gaps = []
     for adapter in family.adapters:
         step(f"{adapter.report}.md")
-        one = gap(view, audit, runs, adapter)
+        one = gap(view, audit, runs, family, adapter)
         gaps.append(one)
         text = env.get_template("gap.md.j2").render(g=one, pct=pct, num=num, live=LIVE, table=sweep_table)
         out[f"{adapter.report}.md"] = _tidy(text)
@@ -65,10 +67,10 @@ def _figures(one: Gap) -> dict[str, str]:
     if one.pair is not None:
         out[f"{stem}-prevalence.svg"] = figures.prevalence(one.pair.card, one.pair.rerun)
     if one.sweep is not None:
-        out[f"{stem}-sweep.svg"] = figures.sweep(one.sweep, 0.6)
-    if one.probe_rows and len(one.probe_rows[0][1]) > 1:
-        names = [f"index {i}" for i in range(len(one.probe_rows[0][1]))]
-        out[f"{stem}-shares.svg"] = figures.shares(one.probe_rows, names)
+        out[f"{stem}-sweep.svg"] = figures.sweep(one.sweep, one.best_threshold)
+    if one.probe_shares and len(one.probe_shares[0][1]) > 1:
+        names = [f"index {i}" for i in range(len(one.probe_shares[0][1]))]
+        out[f"{stem}-shares.svg"] = figures.shares(one.probe_shares, names)
     if one.gains:
         names = [n.replace(" ", "\n", 1) for n, _ in one.gains]
         values = [v for _, v in one.gains]

@@ -14,8 +14,8 @@ from harness.claims.findings import Audit
 from harness.claims.groups import View
 from harness.errors import RegistryError, ReportError, StaleReportError
 from harness.records import Measurement, RunRecord, read_runs
-from harness.report.gap import say
 from harness.report.render import check, render, write
+from harness.report.words import say
 from harness.run import eval_folder
 
 EVAL = Path(__file__).parents[2] / "eval"
