@@ -128,5 +128,16 @@ UNITS: dict[tuple[str, str], tuple[int, int]] = {
     ("B", "1"): (1_000_000_000, 1),
     ("mJ", "J"): (1, 1000),
     ("cm", "m"): (1, 100),
+    ("thousand", "1"): (1000, 1),
+    ("million", "1"): (1_000_000, 1),
+    ("billion", "1"): (1_000_000_000, 1),
 }
 """Factor (numerator, denominator) from a printed unit to the metric's own. MB is 10^6 bytes."""
+
+UNSTATED = "unstated"
+"""Unit of a figure whose source gives none where one is needed; compared only with its like."""
+
+
+def convertible(unit: str, own: str) -> bool:
+    """Whether a figure in `unit` can be turned into a metric's `own` unit."""
+    return unit in ("", own, UNSTATED) or (unit, own) in UNITS

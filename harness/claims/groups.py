@@ -13,7 +13,7 @@ from harness.claims.model import Card, Claim, Evidence
 from harness.claims.registry import Registry
 from harness.claims.schemes import Geography, Scheme
 from harness.errors import RegistryError
-from harness.vocabulary import METRICS, UNITS
+from harness.vocabulary import METRICS, UNITS, UNSTATED
 
 Key = tuple[str, str, str, str | None, str | None, str | None, tuple[tuple[str, str], ...]]
 
@@ -34,7 +34,7 @@ def figure(claim: Claim, *, as_input: bool = False) -> Interval:
     metric = METRICS.get(claim.quantity.metric)
     if metric is None:
         return interval
-    if claim.unit and claim.unit != metric.unit:
+    if claim.unit not in ("", metric.unit, UNSTATED):
         factor = UNITS.get((claim.unit, metric.unit))
         if factor is None:
             raise RegistryError(

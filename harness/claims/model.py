@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from harness.claims.printed import Printed, StoredAs, parse_printed
 from harness.records import Quantity, Strict, Text
-from harness.vocabulary import METRICS, Direction
+from harness.vocabulary import METRICS, Direction, convertible
 
 Kind = Literal["card", "readme", "training-notes", "rerun", "retest", "paper", "code", "note"]
 Evidence = Literal["arithmetic", "source", "inference"]
@@ -88,6 +88,8 @@ class Claim(Strict):
             return self
         if known.unit == "fraction" and self.unit not in ("fraction", "%"):
             raise ValueError(f"unit {self.unit!r} of a {self.quantity.metric}: 'fraction' or '%'")
+        if not convertible(self.unit, known.unit):
+            raise ValueError(f"unit {self.unit!r} cannot be turned into {known.unit!r} of {self.quantity.metric}")
         scale = 100 if known.unit == "fraction" and self.unit == "%" else 1
         lo, hi = printed.interval.lo / scale, printed.interval.hi / scale
         if (known.lo is not None and hi < known.lo) or (known.hi is not None and lo > known.hi):

@@ -299,6 +299,14 @@ def _references(card: Card) -> Iterator[tuple[str, list[str]]]:
         yield probe.id, [probe.rows]
 
 
+def _figures_named(card: Card) -> Iterator[tuple[str, list[str]]]:
+    """The claims that relations and gates do arithmetic on: they must hold numbers."""
+    for relation in card.relations:
+        yield relation.id, [*relation.of, *relation.over, *([relation.states] if relation.states else [])]
+    for gate in card.gates:
+        yield gate.id, gate.of
+
+
 def read_registry(paths: list[Path]) -> Registry:
     """Read claims files, and check that what they name exists.
 
@@ -327,6 +335,10 @@ def read_registry(paths: list[Path]) -> Registry:
                 hit = any(k.startswith(ref[:-1]) for k in known) if ref.endswith("*") else ref in known
                 if not hit:
                     raise RegistryError(f"{card.path}: {name}: names {ref!r}, which is no claim")
+        for name, refs in _figures_named(card):
+            for claim in (c for ref in refs for c in registry.find(ref)):
+                if claim.printed.interval is None:
+                    raise RegistryError(f"{card.path}: {name}: {claim.id} ({claim.value!r}) holds no number")
     return registry
 
 

@@ -101,13 +101,22 @@ def split_pixels(card: Card, subject: str, split: str) -> int | None:
     return None if side is None or chips is None else chips * side * side
 
 
-def solve_sweep(card: Card, rows: list[Row], pixels: int, subject: str, split: str) -> list[Sweep]:
-    """Every whole-pixel solution of a sweep.
+TRIED = 20_000
+"""Numbers of label pixels tried at most; more fit only where the printed rates fix next to nothing."""
+
+
+def solve_sweep(
+    card: Card, rows: list[Row], pixels: int, subject: str, split: str, most: int = 2
+) -> list[Sweep] | None:
+    """Whole-pixel solutions of a sweep, at most `most` of them.
 
     Each recall is k / positives. The printed doubles determine k / positives in lowest terms
     (best rational with denominator up to the number of pixels), so `positives` is a multiple of
     the least common multiple of the denominators; a multiple is a solution if every row's TP and
     TP + FP = TP / precision are whole within the printed digits and fit into the pixels.
+
+    Returns:
+        None where more than `TRIED` numbers would have to be tried.
     """
     base = 1
     for row in rows:
@@ -117,13 +126,17 @@ def solve_sweep(card: Card, rows: list[Row], pixels: int, subject: str, split: s
         base = lcm(base, figure(recall).mid.limit_denominator(pixels).denominator)
         if base > pixels:
             return []
-    solutions = []
+    if pixels // base > TRIED:
+        return None
+    solutions: list[Sweep] = []
     for positives in range(base, pixels + 1, base):
         matrices = [_row_matrix(row, positives, pixels) for row in rows]
         if all(m is not None for m in matrices):
             solutions.append(
                 Sweep(subject, split, card.id, pixels, positives, rows, [m for m in matrices if m is not None])
             )
+            if len(solutions) == most:
+                break
     return solutions
 
 
@@ -154,7 +167,7 @@ def sweeps(view: View) -> list[Sweep]:
             pixels = split_pixels(card, subject, split) if variant == "published" else None
             if pixels is not None:
                 found = solve_sweep(card, rows, pixels, subject, split)
-                if len(found) == 1:
+                if found is not None and len(found) == 1:
                     out.append(found[0])
     return out
 

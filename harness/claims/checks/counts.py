@@ -9,7 +9,7 @@ from harness.claims.findings import Finding, Status
 from harness.claims.groups import View, figure
 from harness.claims.interval import Interval
 from harness.claims.model import Card, Claim
-from harness.claims.sweeps import SetKey, Sweep, set_of, solve_sweep, split_pixels, sweep_rows, sweeps, tiles
+from harness.claims.sweeps import Row, SetKey, Sweep, set_of, solve_sweep, split_pixels, sweep_rows, sweeps, tiles
 from harness.score.binary import ALL_ONES, ALL_ZEROS
 
 
@@ -21,12 +21,13 @@ def sweep_counts(view: View) -> Iterator[Finding]:
     """Recalls of a sweep are k / n with one n; precision then gives TP + FP. See `solve_sweep`."""
     for card in view.registry.cards:
         for (subject, split, variant, _), rows in sweep_rows(card).items():
+            yield _monotone(view, f"{card.id}/{subject}.{split}", rows)
             pixels = split_pixels(card, subject, split) if variant == "published" else None
             if pixels is None:
                 continue
             claims = [c for row in rows for c in row.claims.values()]
             found = solve_sweep(card, rows, pixels, subject, split)
-            if not found:
+            if found == []:
                 yield view.finding(
                     "sweep-counts",
                     f"{card.id}/{subject}.{split}",
@@ -36,16 +37,17 @@ def sweep_counts(view: View) -> Iterator[Finding]:
                     claimed=f"{len(rows)} rows",
                     derived="no whole-pixel counts give these recalls and precisions",
                     why=f"Recall = TP/n and precision = TP/(TP+FP) with whole numbers within {pixels:,} pixels.",
+                    correction="No pixel counts give all recalls and precisions of the sweep; at least one is off.",
                 )
                 continue
-            if len(found) > 1:
+            if found is None or len(found) > 1:
                 yield view.finding(
                     "sweep-counts",
                     f"{card.id}/{subject}.{split}",
                     claims,
                     "undetermined",
                     claimed=f"{len(rows)} rows",
-                    derived=f"{len(found)} whole-pixel solutions",
+                    derived="more than one whole-pixel solution",
                     why="The printed digits leave more than one number of label pixels.",
                     settles="the number of label pixels",
                 )
@@ -60,35 +62,36 @@ def sweep_counts(view: View) -> Iterator[Finding]:
                 "consistent",
                 claimed=f"{len(rows)} rows of recall and precision",
                 derived=(
-                    f"{sweep.positives:,} label px of {pixels:,}; at {float(rows[default].threshold):g}: TP "
-                    f"{m.tp:,.0f}, "
-                    f"FP {m.fp:,.0f}, FN {m.fn:,.0f}, TN {m.tn:,.0f}; prevalence {_pct(m.prevalence)}, TPR "
-                    f"{m.tpr:.4f}, "
-                    f"FPR {m.fpr:.4f}, mIoU {m.miou:.4f}"
+                    f"{sweep.positives:,} label px of {pixels:,}; at {float(rows[default].threshold):g}: "
+                    f"TP {m.tp:,.0f}, FP {m.fp:,.0f}, FN {m.fn:,.0f}, TN {m.tn:,.0f}; prevalence "
+                    f"{_pct(m.prevalence)}, TPR {_num(m.tpr)}, FPR {_num(m.fpr)}, mIoU {_num(m.miou)}"
                 ),
                 why="One number of label pixels makes every recall a whole count and every precision too.",
             )
-            yield from _row_identities(view, sweep)
+
+
+def _num(value: float | None, digits: int = 4) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"
 
 
 def _pct(share: float | None) -> str:
     return "undefined" if share is None else f"{100 * share:.2f} %"
 
 
-def _row_identities(view: View, sweep: Sweep) -> Iterator[Finding]:
-    recalls = [figure(row.claims["recall"]) for row in sweep.rows]
+def _monotone(view: View, anchor: str, rows: list[Row]) -> Finding:
+    recalls = [figure(row.claims["recall"]) for row in rows]
     rises = [i for i in range(1, len(recalls)) if recalls[i].lo > recalls[i - 1].hi]
-    yield view.finding(
+    where = ", ".join(f"{float(rows[i].threshold):g}" for i in rises)
+    return view.finding(
         "sweep-monotone",
-        f"{sweep.card}/{sweep.subject}.{sweep.split}",
-        [row.claims["recall"] for row in sweep.rows],
+        anchor,
+        [row.claims["recall"] for row in rows],
         "inconsistent" if rises else "consistent",
         grade="medium" if rises else "low",
         claimed=f"recall over {len(recalls)} thresholds",
-        derived="rises at " + ", ".join(f"{float(sweep.rows[i].threshold):g}" for i in rises)
-        if rises
-        else "never rises",
+        derived=f"rises at {where}" if rises else "never rises",
         why="A higher threshold can only drop pixels, so recall cannot rise with it.",
+        correction=f"Recall cannot rise with the threshold, as it does at {where}." if rises else None,
     )
 
 
@@ -196,7 +199,7 @@ def best_threshold(view: View) -> Iterator[Finding]:
             here = next(i for i, row in enumerate(sweep.rows) if row.threshold == threshold)
             miou = scores["mIoU"]
             list_best = ", ".join(
-                f"{name} {float(sweep.rows[i].threshold):g} ({scores[name][i]:.3f})" for name, i in best.items()
+                f"{name} {float(sweep.rows[i].threshold):g} ({_num(scores[name][i], 3)})" for name, i in best.items()
             )
             claims = [stated, *_all_claims(sweep)]
             if relation.kind == "best":
@@ -216,8 +219,8 @@ def best_threshold(view: View) -> Iterator[Finding]:
                     correction=f"Threshold {float(threshold):g} is best by "
                     f"{' and '.join(n for n in best if n not in disagree)}; by "
                     + " and by ".join(
-                        f"{n} it is {float(sweep.rows[best[n]].threshold):g} ({scores[n][best[n]]:.3f} against "
-                        f"{scores[n][here]:.3f})"
+                        f"{n} it is {float(sweep.rows[best[n]].threshold):g} ({_num(scores[n][best[n]], 3)} against "
+                        f"{_num(scores[n][here], 3)})"
                         for n in disagree
                     )
                     + ". All rows were scored on the tiles that the choice was made on."
@@ -250,11 +253,12 @@ def best_threshold(view: View) -> Iterator[Finding]:
                     grade="medium" if top else "low",
                     subject=relation.subject,
                     claimed=f"threshold {float(threshold):g} {relation.quote or relation.text}",
-                    derived=f"mIoU there is {miou[here]:.3f}, {'the best of the sweep' if top else 'not the best'}; "
-                    f"building IoU {scores['IoU'][here]:.3f}",
+                    derived=f"mIoU there is {_num(miou[here], 3)}, "
+                    f"{'the best of the sweep' if top else 'not the best'}; "
+                    f"building IoU {_num(scores['IoU'][here], 3)}",
                     why=(
                         "Both hold: the building class nearly vanishes, and mIoU is highest, because at lower "
-                        f"thresholds most non-building pixels are marked. All-zeros scores {zeros.miou:.3f}."
+                        f"thresholds most non-building pixels are marked. All-zeros scores {_num(zeros.miou, 3)}."
                     ),
                     settles="a metric named before the sweep" if top else None,
                 )
@@ -306,8 +310,8 @@ def trivial_baselines(view: View) -> Iterator[Finding]:
                 "undetermined" if below else "consistent",
                 grade="high" if below else "low",
                 claimed=f"rerun's mIoU {claim.value}",
-                derived=f"all-zeros scores mIoU {zeros.miou:.3f}; all-ones scores building IoU {ones.iou1:.3f}, "
-                f"mIoU {ones.miou:.3f}",
+                derived=f"all-zeros scores mIoU {_num(zeros.miou, 3)}; all-ones scores building IoU "
+                f"{_num(ones.iou1, 3)}, mIoU {_num(ones.miou, 3)}",
                 why=(
                     "A map that marks nothing scores more by the headline metric than the reported one, so the "
                     "reported mIoU "

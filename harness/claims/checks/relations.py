@@ -11,7 +11,8 @@ from harness.claims.groups import View, figure, figure_in
 from harness.claims.interval import Interval, mean
 from harness.claims.model import Claim, Relation
 from harness.claims.verdicts import unlike
-from harness.vocabulary import METRICS
+from harness.errors import RegistryError
+from harness.vocabulary import METRICS, convertible
 
 _FORMULA = {
     "difference": "First less second",
@@ -58,8 +59,16 @@ def stated_arithmetic(view: View) -> Iterator[Finding]:
             unit = METRICS[stated.quantity.metric].unit if stated.quantity.metric in METRICS else stated.unit
             below = [view.claim(ref) for ref in relation.over]
             if relation.kind == "ratio":
-                unit = METRICS[parts[0].quantity.metric].unit
+                first = parts[0]
+                unit = METRICS[first.quantity.metric].unit if first.quantity.metric in METRICS else first.unit
             alike = relation.kind in ("sum", "mean", "ratio")
+            for part in (*parts, *below) if alike else ():
+                own = METRICS[part.quantity.metric].unit if part.quantity.metric in METRICS else part.unit
+                if not convertible(own, unit):
+                    raise RegistryError(
+                        f"{card.path}:{relation.line}: {relation.id}: {part.id} is in {own!r}, which cannot be turned "
+                        f"into {unit!r}"
+                    )
             values = [figure_in(c, unit) if alike else figure(c, as_input=True) for c in parts]
             derived = _expected(relation, values, [figure_in(c, unit) for c in below])
             if derived is None:

@@ -8,6 +8,7 @@ from harness.claims.findings import Finding
 from harness.claims.groups import View, figure
 from harness.claims.interval import mean
 from harness.claims.model import Claim
+from harness.vocabulary import UNSTATED
 
 _Key = tuple[object, ...]
 
@@ -21,7 +22,18 @@ def _key(claim: Claim) -> _Key:
     # same figure by the same name. Which index it belongs to is the scheme check's business.
     label: object = q.class_name or q.class_index
     metric = SAME.get(q.metric, q.metric)
-    return (q.subject, metric, q.variant, label, q.threshold, q.split, q.place, tuple(sorted(q.conditions.items())))
+    unstated = claim.unit == UNSTATED
+    return (
+        unstated,
+        q.subject,
+        metric,
+        q.variant,
+        label,
+        q.threshold,
+        q.split,
+        q.place,
+        tuple(sorted(q.conditions.items())),
+    )
 
 
 def given_twice(view: View) -> Iterator[Finding]:
