@@ -118,6 +118,8 @@ METRICS: dict[str, Metric] = {
 UNITS: dict[tuple[str, str], tuple[int, int]] = {
     ("%", "fraction"): (1, 100),
     ("points", "fraction"): (1, 100),
+    ("fraction", "points"): (100, 1),
+    ("%", "points"): (1, 1),
     ("ms", "s"): (1, 1000),
     ("h", "min"): (60, 1),
     ("s", "min"): (1, 60),
