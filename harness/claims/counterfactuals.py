@@ -108,25 +108,28 @@ class BuiltUp:
     marked_share: float
     """Share of the rerun's pixels that it marks."""
     low: float
-    """mIoU if precision inside is the card's."""
+    """mIoU at the card's precision, recall between the card's and 1: lower end."""
     high: float
-    """mIoU if it is the rerun's."""
+    """Upper end."""
 
 
 def built_up_condition(pair: Pair) -> BuiltUp | None:
-    """If every pixel of built-up land is marked and building density inside it is alike.
+    """If every pixel of built-up land is marked and building density inside it is the card's.
 
-    A map that marks a share m of the pixels with precision q at full recall has TP = qm, FP =
-    (1-q)m, TN = 1-m, so IoU1 = q, IoU0 = (1-m)/(1-qm). Here m is the rerun's own marked share:
-    a condition to be tested with strata, not evidence for it.
+    A map that marks a share m of the pixels with precision q and recall r has TP = qm, FP =
+    (1-q)m, FN = TP (1/r - 1). Here q is the card's precision, r anything from the card's recall
+    to 1, and m is the rerun's own marked share: a condition to be tested with strata, not
+    evidence for it. The rerun's own precision is shown beside it and not put in, because with
+    it the formula would only restate the rerun's score.
     """
-    m, q_card, q_rerun = pair.rerun.predicted_share, pair.card.precision, pair.rerun.precision
-    if m is None or q_card is None or q_rerun is None:
+    m, q, r, q_rerun = pair.rerun.predicted_share, pair.card.precision, pair.card.tpr, pair.rerun.precision
+    if m is None or q is None or q_rerun is None or not r:
         return None
 
-    def score(q: float) -> float:
-        matrix = BinaryMatrix(q * m, (1 - q) * m, 0.0, 1 - m)
-        return matrix.miou or 0.0
+    def score(recall: float) -> float:
+        tp = q * m
+        fn = min(tp * (1 / recall - 1), 1 - m)
+        return BinaryMatrix(tp, (1 - q) * m, fn, 1 - m - fn).miou or 0.0
 
-    low, high = sorted((score(q_card), score(q_rerun)))
-    return BuiltUp(q_card, q_rerun, m, low, high)
+    low, high = sorted((score(r), score(1.0)))
+    return BuiltUp(q, q_rerun, m, low, high)

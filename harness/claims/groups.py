@@ -9,7 +9,7 @@ from fractions import Fraction
 from harness.claims.families import Family
 from harness.claims.findings import Finding, Grade, Status
 from harness.claims.interval import Interval
-from harness.claims.model import Card, Claim, Evidence
+from harness.claims.model import Card, Claim, Evidence, Source
 from harness.claims.registry import Registry
 from harness.claims.schemes import Geography, Scheme
 from harness.errors import RegistryError
@@ -186,10 +186,14 @@ class View:
         card: str | None = None,
         correction: str | None = None,
         settles: str | None = None,
+        source: Source | None = None,
     ) -> Finding:
-        """Build a finding; card, family and sources come from the first claim."""
+        """Build a finding; card and family come from the first claim, `source` is named first."""
         first = claims[0]
         card_id = card or first.card
+        if status != "consistent":
+            remarks = dict.fromkeys(c.remark for c in claims if c.remark)
+            why = " ".join([why, *(f"In fairness: {remark}." for remark in remarks)])
         return Finding(
             id=f"{check}:{anchor}",
             family=self.family_of(card_id),
@@ -203,7 +207,7 @@ class View:
             claimed=claimed,
             derived=derived,
             why=why,
-            sources=list(dict.fromkeys(c.source.text() for c in claims)),
+            sources=list(dict.fromkeys([*([source.text()] if source else []), *(c.source.text() for c in claims)])),
             correction=correction,
             settles=settles,
         )

@@ -73,6 +73,8 @@ class Claim(Strict):
     """The short phrase that carries the figure."""
     caveat: Text = None
     """The author's own reservation about this figure, in his words or shortened."""
+    remark: Text = None
+    """Our own remark in fairness to the author, printed wherever the figure does not fit."""
     response: Text = None
     """His answer to our findings, opening with its date; None until there is one."""
     line: int = 0
@@ -142,6 +144,11 @@ class Relation(Strict):
     """A sentence that the author could paste, used where the relation does not hold."""
     line: int = 0
     """Line in the claims file."""
+
+    @property
+    def said(self) -> str:
+        """What is said, in quotation marks where it is the author's own phrase."""
+        return f'"{self.quote}"' if self.quote else self.text or self.kind
 
 
 class Band(Strict):

@@ -56,6 +56,8 @@ class Mark:
 
     name: str
     """For the legend."""
+    place: str
+    """The set it was measured on."""
     matrix: BinaryMatrix
     """Published operating point."""
     colour: str
@@ -78,7 +80,7 @@ def prevalence(card: BinaryMatrix, rerun: BinaryMatrix) -> str:
         constant maps as dashed lines.
     """
     shares = np.linspace(0.005, 0.6, 240)
-    marks = (Mark("card's rates", card, CARD), Mark("rerun's rates", rerun, RERUN))
+    marks = (Mark("card's rates", "card's test set", card, CARD), Mark("rerun's rates", "six tiles", rerun, RERUN))
     with _style():
         figure = Figure(figsize=(9.2, 4.1))
         for number, (metric, title) in enumerate((("miou", "mIoU"), ("iou1", "IoU of building")), 1):
@@ -95,16 +97,16 @@ def prevalence(card: BinaryMatrix, rerun: BinaryMatrix) -> str:
                     100 * (mark.matrix.prevalence or 0), value, "o", ms=8, color=mark.colour, mec="white", mew=1.2
                 )
                 axes.annotate(
-                    f"{value:.3f}",
+                    f"{mark.place} {value:.3f}" if metric == "miou" else f"{value:.3f}",
                     (100 * (mark.matrix.prevalence or 0), value),
                     textcoords="offset points",
                     xytext=(9, -15),
                     color=mark.colour,
-                    fontsize=10,
+                    fontsize=9,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
                 )
             axes.set(
-                xlabel="building share of the label pixels (%)", ylabel=title, xlim=(0, 60), ylim=(0, 0.8), title=title
+                xlabel="building share (%), rates held constant", ylabel=title, xlim=(0, 60), ylim=(0, 0.8), title=title
             )
             axes.title.set_fontsize(12)
         handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -12,7 +12,7 @@ from harness.claims.counterfactuals import BuiltUp, Pair, built_up_condition, pa
 from harness.claims.families import Adapter, Family
 from harness.claims.findings import Audit, Counterfactual, Finding
 from harness.claims.groups import View
-from harness.claims.model import Claim, Concession
+from harness.claims.model import Card, Claim, Concession
 from harness.claims.schemes import Geography
 from harness.claims.sweeps import Sweep, sweeps
 from harness.claims.verdicts import Verdict, judge
@@ -73,12 +73,11 @@ class Gap:
         """Findings with that status."""
         return [f for f in self.findings if f.status == status]
 
-    def loud(self, status: str) -> list[Merged]:
-        """Findings with that status above grade low, those that say the same merged."""
+    def merged(self, status: str) -> list[Merged]:
+        """Findings with that status; those that say the same stand together."""
         found: dict[tuple[str, str], list[Finding]] = {}
         for f in self.of(status):
-            if f.grade != "low":
-                found.setdefault((f.check, f.derived), []).append(f)
+            found.setdefault((f.check, f.derived), []).append(f)
         return [Merged(fs[0], list(dict.fromkeys(self.kinds[f.card] for f in fs))) for fs in found.values()]
 
     def checks(self) -> list[tuple[str, str, str]]:
@@ -101,13 +100,19 @@ class Gap:
 def findings_for(view: View, audit: Audit, family: Family, adapter: Adapter) -> list[Finding]:
     """Findings that bear on the adapter: its own, the family's, and those it shares classes or a base with."""
     shared = {f"note:{name}" for g in _geographies(view, adapter) for name in g.admissions}
+    absent = {card.id for card in view.registry.cards if card.kind == "rerun" and not _speaks_of(card, adapter)}
     return [
         f
         for f in audit.findings
-        if (f.family == family.id and f.subject in (adapter.id, "all", "family"))
+        if (f.family == family.id and f.subject in (adapter.id, "all", "family") and f.card not in absent)
         or f.family in adapter.bears
-        or (f.subject == adapter.classes_of and (f.check in ("class-scheme", "index-or-name") or f.id in shared))
+        or (f.subject == adapter.classes_of and (f.check == "class-scheme" or f.id in shared))
     ]
+
+
+def _speaks_of(card: Card, adapter: Adapter) -> bool:
+    """Whether a card prints any figure of the adapter."""
+    return any(c.quantity.subject == adapter.id for c in card.claims)
 
 
 def _geographies(view: View, adapter: Adapter) -> list[Geography]:
@@ -184,7 +189,7 @@ def gap(view: View, audit: Audit, runs: list[RunRecord], family: Family, adapter
         concessions=[
             c
             for card in view.registry.cards
-            if card.family == family.id
+            if card.family == family.id and (card.kind != "rerun" or _speaks_of(card, adapter))
             for c in card.concessions
             if c.subject in (adapter.id, "all")
         ],

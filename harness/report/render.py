@@ -51,6 +51,7 @@ def render(
         gaps=gaps,
         top=loud,
         count=lambda s: len(audit.of(s)),
+        distinct=len({(f.check, f.derived) for f in audit.of("inconsistent")}),
         kinds={
             k: Counter(f.evidence for f in audit.findings if f.status != "consistent")[k]
             for k in ("arithmetic", "source", "inference")

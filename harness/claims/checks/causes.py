@@ -37,7 +37,8 @@ def stated_cause(view: View) -> Iterator[Finding]:
                     grade="medium",
                     subject=relation.subject,
                     card=card.id,
-                    claimed=relation.quote or relation.text or "",
+                    source=relation.source,
+                    claimed=relation.said,
                     derived="no prevalence effect can be computed from class IoUs alone",
                     why="With more than two classes, IoUs do not fix the rates at which each class is taken for "
                     "each other one; that needs the confusion matrix.",
@@ -54,8 +55,7 @@ def stated_cause(view: View) -> Iterator[Finding]:
             condition = (
                 " A composition story can still be true in another form: if the adapter marks built-up land as "
                 "a whole "
-                f"(precision {built.inside_precision:.2f} and {built.rerun_precision:.2f} on the two sets) and "
-                "built-up land is "
+                f"(precision inside about {built.inside_precision:.2f}, the card's) and built-up land is "
                 f"{100 * built.marked_share:.0f} % of these tiles, mIoU would be {built.low:.2f} to "
                 f"{built.high:.2f}. That "
                 f"{100 * built.marked_share:.0f} % is the rerun's own predicted share, so this is a condition to "
@@ -71,7 +71,8 @@ def stated_cause(view: View) -> Iterator[Finding]:
                 grade="high",
                 subject=relation.subject,
                 card=card.id,
-                claimed=relation.quote or relation.text or "",
+                source=relation.source,
+                claimed=relation.said,
                 derived=(
                     f"prevalence {100 * share_card:.2f} % to {100 * share_rerun:.1f} % alone moves mIoU "
                     f"{move.claimed:.3f} to "
@@ -128,8 +129,7 @@ def gain_by_class(view: View) -> Iterator[Finding]:
                 why=(
                     f"mIoU is a mean over {len(gains)} classes, so each contributes a {_ordinal(len(gains))} of "
                     "its own gain. "
-                    f"Class {top} is the rarest by score, where few pixels move an IoU much, and its very name "
-                    "is disputed (see class-scheme)."
+                    f"Class {top} has the lowest score of them, and its very name is disputed (see class-scheme)."
                     if carried
                     else f"mIoU is a mean over {len(gains)} classes."
                 ),

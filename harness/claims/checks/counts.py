@@ -211,7 +211,8 @@ def best_threshold(view: View) -> Iterator[Finding]:
                     "undetermined" if disagree else "consistent",
                     grade="medium" if disagree else "low",
                     subject=relation.subject,
-                    claimed=relation.quote or relation.text or "",
+                    source=relation.source,
+                    claimed=relation.said,
                     derived=f"best by {list_best}",
                     why="Each row's counts give every metric. The card's headline is mIoU; the choice was made "
                     "by IoU and F1.",
@@ -234,7 +235,7 @@ def best_threshold(view: View) -> Iterator[Finding]:
                     "undetermined",
                     grade="medium",
                     subject=relation.subject,
-                    claimed=f"{relation.quote}: reported as a result",
+                    claimed=f"{relation.said}, reported as a result",
                     derived=f"chosen and reported on the same {sweep.pixels:,} pixels",
                     why="The largest of several scores on a set is above what a fresh set would give. By how "
                     "much cannot be told from these rows.",
@@ -252,7 +253,7 @@ def best_threshold(view: View) -> Iterator[Finding]:
                     "undetermined" if top else "consistent",
                     grade="medium" if top else "low",
                     subject=relation.subject,
-                    claimed=f"threshold {float(threshold):g} {relation.quote or relation.text}",
+                    claimed=f"threshold {float(threshold):g} {relation.said}",
                     derived=f"mIoU there is {_num(miou[here], 3)}, "
                     f"{'the best of the sweep' if top else 'not the best'}; "
                     f"building IoU {_num(scores['IoU'][here], 3)}",

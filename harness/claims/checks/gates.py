@@ -46,7 +46,7 @@ def gates(view: View) -> Iterator[Finding]:
                     + (f" In fairness: {gate.caveat}." if gate.caveat else ""),
                     settles="the author's word on whether the gate holds for this adapter" if bad else None,
                     correction=f"By the project's own gate ({gate.quote}) {claim.value} is a {name} result; say "
-                    "so, or say that the gate was given up."
+                    "so, or say that the gate does not apply here."
                     if bad
                     else None,
                 )

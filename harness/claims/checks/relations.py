@@ -91,7 +91,10 @@ def stated_arithmetic(view: View) -> Iterator[Finding]:
                 claimed=f"{stated.quantity.text()} {stated.value} "
                 f"{'' if stated.unit in ('fraction', '1') else stated.unit}".strip()
                 + (f" ({relation.text})" if relation.text else ""),
-                derived=f"{derived.text(digits)} from "
+                derived=(
+                    "" if derived.width == 0 or relation.kind != "ratio" else f"{float(derived.mid):.2f}, that is "
+                )
+                + f"{derived.text(digits)} from "
                 + ", ".join(f"{c.value}{'' if c.unit in ('fraction', '1') else ' ' + c.unit}" for c in parts)
                 + (" over " + ", ".join(f"{c.value} {c.unit}" for c in below) if below else ""),
                 why=f"{formula}."
@@ -162,7 +165,7 @@ def class_weights(view: View) -> Iterator[Finding]:
                 "consistent" if ok else "undetermined",
                 grade="low" if ok else "medium",
                 subject=relation.subject,
-                claimed=f"{relation.quote or relation.text}: [{weights[0].value}, {weights[1].value}]",
+                claimed=f"{relation.said}: [{weights[0].value}, {weights[1].value}]",
                 derived=f"{100 * float(implied.mid):.1f} % of class 1 in training, against "
                 f"{100 * float(share.mid):.2f} % in the test set",
                 why=(
@@ -221,7 +224,8 @@ def _greater(view: View, relation: Relation) -> Iterator[Finding]:
         grade="high" if apart else "low",
         subject=relation.subject,
         card=relation.id.partition("/")[0],
-        claimed=relation.quote or relation.text or "",
+        source=relation.source,
+        claimed=relation.said,
         derived=f"{float(figure(a).mid):.4g} against {float(figure(b).mid):.4g}"
         + (", but not one quantity: " + "; ".join(apart) if apart else ""),
         why=(
@@ -256,7 +260,8 @@ def _negligible(view: View, relation: Relation) -> Iterator[Finding]:
             "undetermined",
             grade="medium",
             subject=relation.subject,
-            claimed=relation.quote or relation.text or "",
+            source=relation.source,
+            claimed=relation.said,
             derived=f"{100 * marked / area:.2f} % of the chip is marked; {100 * label / area:.1f} % of it is building",
             why=(
                 "A map that marks nearly every pixel covers nearly every building, as a map that marks all of "
@@ -276,7 +281,8 @@ def _negligible(view: View, relation: Relation) -> Iterator[Finding]:
         "inconsistent" if big else "consistent",
         grade="medium" if big else "low",
         subject=relation.subject,
-        claimed=f"{relation.quote or relation.text}",
+        source=relation.source,
+        claimed=relation.said,
         derived=f"{loss.text(2)} points",
         why="Difference of the two printed figures, in points. One point is the limit we use for 'negligible'.",
         correction=relation.correction if big else None,

@@ -65,6 +65,7 @@ def given_twice(view: View) -> Iterator[Finding]:
                 + ", ".join(dict.fromkeys(c.value for c in claims))
                 + "."
             )
+            why += " They stand in " + ", ".join(dict.fromkeys(c.card for c in claims)) + "."
             if first.quantity.metric == "mIoU":
                 why += _which_fits(view, claims)
         yield view.finding(

@@ -133,6 +133,6 @@ def split_clusters(view: View) -> Iterator[Finding]:
                     + ("two clusters would give none that helps." if n == 2 else f"{n} would give a wide one.")
                 ),
                 settles="the per-parent confusion matrices of the card's evaluation",
-                correction=f"{q.subject}: {chips} test chips come from {n} parent cells; report each parent's "
-                "score beside the pooled one.",
+                correction=f"{q.subject}: if the split is by parent cell, {chips} test chips come from {n} of them; "
+                "report each parent's score beside the pooled one.",
             )

@@ -109,6 +109,19 @@ def lora_parameters(view: View) -> Iterator[Finding]:
         )
 
 
+def _twin(view: View, size: Claim, count_metric: str) -> Claim | None:
+    """The count that the same card prints under the same conditions, where it names any."""
+    for claim in view.registry.card(size.card).claims:
+        q = claim.quantity
+        if q.conditions and (q.metric, q.subject, q.conditions) == (
+            count_metric,
+            size.quantity.subject,
+            size.quantity.conditions,
+        ):
+            return claim
+    return None
+
+
 def bytes_from_parameters(view: View) -> Iterator[Finding]:
     """File size = parameters x bytes of one; MB is 10^6 bytes, MiB 2^20. Either unit passes."""
     pairs = (("lora_size", "lora_parameters"), ("decoder_size", "decoder_parameters"))
@@ -123,7 +136,9 @@ def bytes_from_parameters(view: View) -> Iterator[Finding]:
                 if family in view.families
                 else []
             )
-            count = next((c for n in names if (c := _first(view, family, n, count_metric)) is not None), None)
+            count = _twin(view, size, count_metric) or next(
+                (c for n in names if (c := _first(view, family, n, count_metric)) is not None), None
+            )
             if count is None:
                 continue
             yield _size_finding(view, size, [count], figure(count))
@@ -147,8 +162,6 @@ def _size_finding(view: View, size: Claim, counts: list[Claim], parameters: Inte
     printed = figure(size)
     fits = [name for name, value in options.items() if printed.meets(value)]
     ok = bool(fits)
-    millions = parameters / 10**6
-    mixed = not ok and printed.meets(millions)
     shown = options["float32 MB"]
     return view.finding(
         "bytes",
@@ -161,13 +174,7 @@ def _size_finding(view: View, size: Claim, counts: list[Claim], parameters: Inte
         f"{float(options['float16 MB'].mid):.2f} MB as float16",
         why=" + ".join(c.value for c in counts)
         + " parameters at 4 or 2 bytes, in MB or MiB"
-        + (f"; fits as {fits[0]}." if ok else ". No reading is within 20 % of the printed size.")
-        + (
-            f" The size equals the number of parameters in millions ({float(millions.mid):.1f}), so parameters "
-            "may have been read as bytes (inference)."
-            if mixed
-            else ""
-        ),
+        + (f"; fits as {fits[0]}." if ok else ". No reading is within 20 % of the printed size."),
         correction=None if ok else f"{size.quantity.text()}: {float(shown.mid):.2f} MB, not {size.value} {size.unit}.",
     )
 
