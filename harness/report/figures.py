@@ -139,11 +139,11 @@ def sweep(data: Sweep, stated_best: float | None) -> str:
             axes.annotate(
                 "called best",
                 (stated_best, 1.0),
-                ha="right",
+                ha="left",
                 va="bottom",
                 fontsize=10,
                 color=ZEROS,
-                xytext=(-5, 0),
+                xytext=(6, 2),
                 textcoords="offset points",
             )
         axes.set(xlabel="threshold on the probability of building", ylabel="score", xlim=(0, 1), ylim=(0, 1.08))

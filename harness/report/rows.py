@@ -230,7 +230,7 @@ def cost_rows(view: View, family: str, adapter: Adapter) -> list[tuple[str, str,
                 out.append(
                     (
                         f"{q.metric.replace('_', ' ')}{' (' + where + ')' if where else ''}",
-                        f"{claim.value} {claim.unit}".strip(),
+                        f"{claim.value} {'' if claim.unit == '1' else claim.unit}".strip(),
                         f"{card.kind}" + (f"; {claim.caveat}" if claim.caveat else ""),
                     )
                 )
