@@ -116,20 +116,13 @@ def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in harness("--debug", "audit", "nowhere.yaml").stderr
 
 
-def test_undetermined_findings_never_fail_a_run() -> None:
-    """The registry holds undecided findings of grade high; only figures that contradict each other may fail."""
-    graded = json.loads(harness("audit", "--json").stdout)["findings"]
-    assert any(f["status"] == "undetermined" and f["grade"] == "high" for f in graded)
-    undecided = [f["id"] for f in graded if f["status"] != "inconsistent"]
-    fits = harness(
-        "audit",
-        "eval/claims/prithvi-nyc-pluvial.yaml",
-        "eval/claims/granite-ttm-battery-surge.yaml",
-        "--fail-on",
-        "inconsistent",
-    )
-    assert undecided
-    assert fits.returncode == 0, fits.stdout
+def test_undetermined_findings_never_fail_a_run(tmp_path: Path) -> None:
+    """Without the number of classes the mismatch is undecided, and undecided is no contradiction."""
+    path = tmp_path / "partial.yaml"
+    path.write_text("\n".join(line for line in WRONG.splitlines() if "classes" not in line) + "\n", encoding="utf-8")
+    findings = json.loads(harness("audit", str(path), "--json").stdout)["findings"]
+    assert {f["status"] for f in findings} == {"undetermined"}
+    assert harness("audit", str(path), "--fail-on", "inconsistent").returncode == 0
 
 
 def test_reproduce_names_the_reports_last_and_check_compares_them(tmp_path: Path) -> None:
