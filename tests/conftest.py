@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from harness.claims.audit import audit_view, read_view
+from harness.claims.findings import Audit
+from harness.claims.groups import View
+
 settings.register_profile("harness", database=None, deadline=None, derandomize=True)
 settings.load_profile("harness")
 
@@ -32,6 +36,18 @@ OUTSIDE = (
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def view() -> View:
+    """The project's own registry, families and schemes."""
+    return read_view(ROOT / "eval")
+
+
+@pytest.fixture(scope="session")
+def audit(view: View) -> Audit:
+    """Everything that the audit finds in it."""
+    return audit_view(view)
 
 
 @pytest.fixture(autouse=True)

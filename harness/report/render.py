@@ -117,6 +117,7 @@ def check(files: dict[str, str], folder: Path) -> None:
     for name in sorted(set(files) & _existing(folder)):
         old = (folder / name).read_text(encoding="utf-8")
         if old != files[name]:
+            # Where one text is merely longer no line differs; the message then says "in length".
             line = next(
                 (
                     i

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.claims.audit import audit_view, read_view
+from harness.claims.audit import audit_view
 from harness.claims.checks import MEANING
 from harness.claims.counterfactuals import built_up_condition, pairs
 from harness.claims.findings import Audit, Finding
@@ -14,16 +14,6 @@ from harness.claims.groups import View
 from harness.claims.sweeps import card_matrices, sweeps, tiles
 
 EVAL = Path(__file__).parents[2] / "eval"
-
-
-@pytest.fixture(scope="module")
-def view() -> View:
-    return read_view(EVAL)
-
-
-@pytest.fixture(scope="module")
-def audit(view: View) -> Audit:
-    return audit_view(view)
 
 
 def one(audit: Audit, name: str) -> Finding:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.claims.audit import audit_view, read_view
 from harness.claims.findings import Audit
 from harness.claims.groups import View
 from harness.errors import RegistryError, ReportError, StaleReportError
@@ -20,16 +19,6 @@ from harness.run import eval_folder
 
 EVAL = Path(__file__).parents[2] / "eval"
 NAMES = ("terramind-nyc-buildings.md", "terramind-nyc-lulc.md", "terramind-nyc-tim.md")
-
-
-@pytest.fixture(scope="module")
-def view() -> View:
-    return read_view(EVAL)
-
-
-@pytest.fixture(scope="module")
-def audit(view: View) -> Audit:
-    return audit_view(view)
 
 
 @pytest.fixture(scope="module")
