@@ -29,6 +29,12 @@ class BinaryMatrix:
         if min(self.tp, self.fp, self.fn, self.tn) < 0:
             raise ValueError(f"negative count in {self}")
 
+    def __add__(self, other: BinaryMatrix) -> BinaryMatrix:
+        """Pixels of both; for counts, since fractions of different wholes do not add."""
+        if not isinstance(other, BinaryMatrix):
+            return NotImplemented
+        return BinaryMatrix(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
     @property
     def total(self) -> float:
         """All pixels."""

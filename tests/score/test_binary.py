@@ -31,6 +31,12 @@ def test_negative_counts_are_refused() -> None:
         BinaryMatrix(-1, 0, 0, 1)
 
 
+def test_pixels_of_two_places_add() -> None:
+    assert BinaryMatrix(1, 2, 3, 4) + BinaryMatrix(10, 20, 30, 40) == BinaryMatrix(11, 22, 33, 44)
+    with pytest.raises(TypeError):
+        BinaryMatrix(1, 2, 3, 4) + 1  # type: ignore[operator]
+
+
 @given(counts, counts, counts, counts)
 def test_metrics_equal_scikit_learn(tp: int, fp: int, fn: int, tn: int) -> None:
     truth = np.array([1] * tp + [0] * fp + [1] * fn + [0] * tn)
