@@ -36,3 +36,41 @@ class StaleReportError(ReportError):
     """Committed reports differ from what the registry renders today."""
 
     exit_code = 1
+
+
+class RecipeError(HarnessError):
+    """A recipe under eval/recipes/ is wrong, or cannot be applied to a chip; names knob and chip."""
+
+
+class ChipError(HarnessError):
+    """A chip's files are missing, unreadable or not what the folder form asks for; names the file."""
+
+
+class UnitError(ChipError):
+    """Pixels are in another unit than declared or asked for; names file, unit asked for and likely unit."""
+
+
+class WeightsError(HarnessError):
+    """Weights are refused: a tensor unaccounted for, a wrong shape, hash or file; names the cause."""
+
+
+class TopologyError(HarnessError):
+    """No such topology or backbone, or it cannot be built from what the family says."""
+
+
+class StackError(HarnessError):
+    """The torch stack is missing or cannot be imported."""
+
+    exit_code = 3
+
+
+class DeviceError(HarnessError):
+    """A device is not there, failed its self-test, or ran out of memory at batch 1."""
+
+    exit_code = 3
+
+
+class UnscoredError(HarnessError):
+    """A run ended with chips that could not be scored; the record says which and why."""
+
+    exit_code = 3

@@ -9,24 +9,11 @@ from pathlib import Path
 from harness.claims.audit import audit_view, read_view
 from harness.claims.findings import Audit
 from harness.errors import RegistryError
+from harness.places import eval_folder
 from harness.records import read_runs
 from harness.report.render import check, render, write
 
 Step = Callable[[str], None]
-
-
-def eval_folder(root: Path | None = None) -> Path:
-    """The eval/ folder: of `root`, else of the working folder, else of the checkout, else the packaged one.
-
-    Raises:
-        RegistryError: None of them holds claims.
-    """
-    here = Path(__file__).resolve().parent
-    places = [root / "eval"] if root else [Path.cwd() / "eval", here.parent / "eval", here / "data"]
-    for place in places:
-        if any((place / "claims").glob("*.yaml")):
-            return place
-    raise RegistryError(f"no claims under {', '.join(str(p / 'claims') for p in places)}; name a checkout with --root")
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,36 @@ class Topology(Strict):
         return self.decoder_shared_parameters + (self.head_inputs + 1) * classes
 
 
+class Build(Strict):
+    """What a topology is built from, as the published recipe has it; an adapter's own fields win."""
+
+    topology: Text = None
+    """Name in `harness.models.topology.TOPOLOGIES`."""
+    backbone: Text = None
+    """Name in TerraTorch's registry of backbones, or of a plug-in."""
+    modalities: list[str] = Field(default_factory=list)
+    """Inputs in order, as TerraTorch writes them."""
+    bands: dict[str, list[str]] = Field(default_factory=dict)
+    """Band order of each modality."""
+    timesteps: Count | None = None
+    """Dates stacked into one input."""
+    tim_modalities: list[str] = Field(default_factory=list)
+    """Modalities that the backbone generates for itself (Thinking-in-Modalities)."""
+    indices: list[Count] = Field(default_factory=list)
+    """Encoder blocks whose output the neck takes."""
+    decoder: Text = None
+    """Name in TerraTorch's registry of decoders."""
+    decoder_channels: list[Count] = Field(default_factory=list)
+    """Channels of the decoder's stages."""
+    lora_targets: list[str] = Field(default_factory=list)
+    """Module names that carry LoRA, as PEFT matches them."""
+
+    def over(self, other: Build) -> Build:
+        """This one, with `other`'s fields where this one has none."""
+        own = {k: v for k, v in self.model_dump().items() if v not in (None, [], {})}
+        return Build.model_validate({**other.model_dump(), **own})
+
+
 class Adapter(Strict):
     """One published adapter."""
 
@@ -73,6 +103,8 @@ class Adapter(Strict):
     """Outputs."""
     schemes: list[str] = Field(default_factory=list)
     """Class schemes that documents name for it."""
+    scored_under: list[str] = Field(default_factory=list)
+    """Schemes that no document disputes, for adapters whose classes need no argument."""
     folder: str
     """Folder within the repository."""
     report: str
@@ -81,6 +113,13 @@ class Adapter(Strict):
     """Adapter with the same classes, whose class-scheme findings bear on this one too."""
     bears: list[str] = Field(default_factory=list)
     """Other families whose findings bear on it, e.g. that of the base model."""
+    build: Build = Field(default_factory=Build)
+    """Where it is built otherwise than the family."""
+
+    @property
+    def label_schemes(self) -> list[str]:
+        """Schemes that a label of it may be in."""
+        return [*self.scored_under, *self.schemes]
 
 
 class Pin(Strict):
@@ -139,12 +178,39 @@ class Family(Strict):
     """Repositories and commits."""
     adapters: list[Adapter]
     """Published adapters."""
+    build: Build = Field(default_factory=Build)
+    """What its topology is built from; empty where nobody can build it."""
     topology: Topology | None = None
-    """What the recipe builds; None where nobody built it."""
+    """What the recipe builds, counted; None where nobody built it."""
     differences: list[Difference] = Field(default_factory=list)
     """Knobs in which the published set-ups differ."""
     guidance: list[Guidance] = Field(default_factory=list)
     """First words of each report."""
+
+    def adapter(self, name: str) -> Adapter:
+        """The adapter of that id.
+
+        Raises:
+            RegistryError: There is none.
+        """
+        for each in self.adapters:
+            if each.id == name:
+                return each
+        raise RegistryError(
+            f"family {self.id} has no adapter {name!r}; it has {', '.join(a.id for a in self.adapters)}"
+        )
+
+    def build_of(self, name: str) -> Build:
+        """What an adapter is built from: the family's fields under its own.
+
+        Raises:
+            RegistryError: There is no such adapter.
+        """
+        return self.adapter(name).build.over(self.build)
+
+    def base(self) -> Pin | None:
+        """The pin of the base model's file; None where no pin names a file."""
+        return next((p for p in self.pins if p.file is not None), None)
 
 
 def read_families(folder: Path) -> dict[str, Family]:

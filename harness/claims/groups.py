@@ -130,6 +130,12 @@ class View:
     geographies: tuple[Geography, ...] = ()
     """What published rows show at places of known cover."""
 
+    @property
+    def rival_schemes(self) -> dict[str, Scheme]:
+        """Schemes that documents name for one and the same adapter; all where no family is known."""
+        named = {s for f in self.families.values() for a in f.adapters for s in a.schemes}
+        return {n: s for n, s in self.schemes.items() if n in named or not self.families}
+
     def groups(self, card: Card | None = None) -> list[Group]:
         """All groups, or those of one card, in file order."""
         found: dict[Key, list[Claim]] = {}

@@ -1,15 +1,12 @@
-"""Quantities, and run records: what one run measured, where and how. Written once, rendered many times."""
+"""What a figure is about, and a figure that was measured."""
 
 from __future__ import annotations
 
 import difflib
-import json
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from harness.errors import RegistryError
 from harness.vocabulary import METRICS
 
 Averaging = Literal["macro", "micro", "pooled", "per_chip", "weighted", "single"]
@@ -105,56 +102,3 @@ class Measurement(BaseModel):
         if self.interval is not None and (self.value is None or not self.interval[0] <= self.value <= self.interval[1]):
             raise ValueError("the interval must hold the value")
         return self
-
-
-class RunRecord(BaseModel):
-    """eval/runs/<id>/run.json."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    schema_version: int = Field(alias="schema")
-    """Version of this shape; 1."""
-    id: str
-    """Folder name."""
-    created: str
-    """Date, ISO 8601."""
-    who: str
-    """Who ran it."""
-    command: str
-    """As typed."""
-    commit: str
-    """Commit of this project."""
-    dirty: bool
-    """Whether the tree had changes."""
-    device: str
-    """Device by name."""
-    dtype: str
-    """Precision."""
-    recipe: str
-    """Recipe id."""
-    packages: dict[str, str] = Field(default_factory=dict)
-    """Versions."""
-    measurements: list[Measurement]
-    """Everything measured."""
-
-
-def read_runs(folder: Path) -> list[RunRecord]:
-    """Every run under eval/runs/, oldest first; an empty list where there is none.
-
-    Raises:
-        RegistryError: A run.json is not of this shape; names file and field.
-    """
-    out = []
-    for path in sorted(folder.glob("*/run.json")):
-        try:
-            run = RunRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except json.JSONDecodeError as err:
-            raise RegistryError(f"{path}:{err.lineno}: not JSON: {err.msg}; delete the folder and run again") from err
-        except ValidationError as err:
-            first = err.errors(include_url=False)[0]
-            field = ".".join(str(p) for p in first["loc"])
-            raise RegistryError(f"{path}: {field}: {first['msg']}") from err
-        if run.schema_version != 1:
-            raise RegistryError(f"{path}: schema: {run.schema_version}; this version reads 1")
-        out.append(run)
-    return sorted(out, key=lambda r: (r.created, r.id))

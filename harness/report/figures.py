@@ -27,7 +27,8 @@ INDEX_COLOURS = ("#3b78b0", "#b0413e", "#3f7d4a", "#b9a44c", "#7a5195")
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def drawing_style() -> Iterator[None]:
+    """Settings under which every figure is drawn, so that the same input gives the same bytes."""
     settings: dict[Any, Any] = {
         "svg.hashsalt": "harness",
         "svg.fonttype": "path",
@@ -44,7 +45,8 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The figure as SVG text without date or creator."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight", facecolor="white")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
@@ -81,7 +83,7 @@ def prevalence(card: BinaryMatrix, rerun: BinaryMatrix) -> str:
     """
     shares = np.linspace(0.005, 0.6, 240)
     marks = (Mark("card's rates", "card's test set", card, CARD), Mark("rerun's rates", "six tiles", rerun, RERUN))
-    with _style():
+    with drawing_style():
         figure = Figure(figsize=(9.2, 4.1))
         for number, (metric, title) in enumerate((("miou", "mIoU"), ("iou1", "IoU of building")), 1):
             axes = figure.add_subplot(1, 2, number)
@@ -112,7 +114,7 @@ def prevalence(card: BinaryMatrix, rerun: BinaryMatrix) -> str:
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower center", ncol=4, bbox_to_anchor=(0.5, -0.13), fontsize=10)
         figure.subplots_adjust(wspace=0.28)
-        return _svg(figure)
+        return svg(figure)
 
 
 def sweep(data: Sweep, stated_best: float | None) -> str:
@@ -125,7 +127,7 @@ def sweep(data: Sweep, stated_best: float | None) -> str:
         ("recall", [m.tpr for m in data.matrices], "#3f7d4a", "--"),
         ("precision", [m.precision for m in data.matrices], "#7a5195", "--"),
     )
-    with _style():
+    with drawing_style():
         figure = Figure(figsize=(7.2, 4.2))
         axes = figure.add_subplot(1, 1, 1)
         for name, values, colour, style in lines:
@@ -148,7 +150,7 @@ def sweep(data: Sweep, stated_best: float | None) -> str:
             )
         axes.set(xlabel="threshold on the probability of building", ylabel="score", xlim=(0, 1), ylim=(0, 1.08))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncol=3, fontsize=10)
-        return _svg(figure)
+        return svg(figure)
 
 
 def shares(rows: Sequence[tuple[str, Sequence[int]]], names: Sequence[str]) -> str:
@@ -158,7 +160,7 @@ def shares(rows: Sequence[tuple[str, Sequence[int]]], names: Sequence[str]) -> s
         rows: Place and pixel counts by index, in drawing order from the top.
         names: Legend entry of each index.
     """
-    with _style():
+    with drawing_style():
         figure = Figure(figsize=(8.4, 0.42 * len(rows) + 1.4))
         axes = figure.add_subplot(1, 1, 1)
         for y, (_, counts) in enumerate(rows):
@@ -183,12 +185,12 @@ def shares(rows: Sequence[tuple[str, Sequence[int]]], names: Sequence[str]) -> s
             columnspacing=1.2,
             handlelength=1.2,
         )
-        return _svg(figure)
+        return svg(figure)
 
 
 def bars(names: Sequence[str], values: Sequence[float], ylabel: str, highlight: int) -> str:
     """One bar a class, one of them highlighted, values written at the ends."""
-    with _style():
+    with drawing_style():
         figure = Figure(figsize=(6.4, 3.4))
         axes: Axes = figure.add_subplot(1, 1, 1)
         for x, value in enumerate(values):
@@ -209,4 +211,4 @@ def bars(names: Sequence[str], values: Sequence[float], ylabel: str, highlight: 
         room = 0.14 * (high - low)
         axes.set_ylim(low - room, high + room)
         axes.grid(visible=False, axis="x")
-        return _svg(figure)
+        return svg(figure)

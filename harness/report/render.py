@@ -9,8 +9,8 @@ from pathlib import Path
 from harness.claims.families import Family
 from harness.claims.findings import Audit
 from harness.claims.groups import View
-from harness.claims.registry import write_text
 from harness.errors import StaleReportError
+from harness.places import write_file
 from harness.records import RunRecord
 from harness.report import figures
 from harness.report.gap import LIVE, Gap, gap
@@ -40,7 +40,7 @@ def render(
         one = gap(view, audit, runs, family, adapter)
         gaps.append(one)
         text = env.get_template("gap.md.j2").render(g=one, pct=pct, num=num, live=LIVE, table=sweep_table)
-        out[f"{adapter.report}.md"] = _tidy(text)
+        out[f"{adapter.report}.md"] = tidy(text)
         out |= _figures(one)
     step(f"{family.id}.md")
     loud = [f for f in audit.findings if f.status != "consistent" and f.grade == "high" and f.family == family.id]
@@ -58,7 +58,7 @@ def render(
         },
         others=[c for c in view.registry.cards if c.family not in (family.id, "terramind-base")],
     )
-    out[f"{family.id}.md"] = _tidy(text)
+    out[f"{family.id}.md"] = tidy(text)
     return out
 
 
@@ -79,7 +79,7 @@ def _figures(one: Gap) -> dict[str, str]:
     return out
 
 
-def _tidy(text: str) -> str:
+def tidy(text: str) -> str:
     """No trailing blanks, no runs of blank lines, one newline at the end."""
     lines = [line.rstrip() for line in text.splitlines()]
     kept: list[str] = []
@@ -96,7 +96,7 @@ def write(files: dict[str, str], folder: Path) -> list[Path]:
         Paths written, in the order of their names.
     """
     for name, text in sorted(files.items()):
-        write_text(folder / name, text)
+        write_file(folder / name, text)
     for stale in _existing(folder) - set(files):
         (folder / stale).unlink()
     return [folder / name for name in sorted(files)]

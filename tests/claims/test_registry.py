@@ -197,7 +197,7 @@ def test_headline_figures_are_the_published_ones() -> None:
 
 def test_schemes_and_families_are_checked(tmp_path: Path) -> None:
     schemes = read_schemes(EVAL / "schemes")
-    assert set(schemes) == {"card", "training-code", "training-doc", "published-rerun", "riprap-app"}
+    assert set(schemes) == {"card", "footprints", "training-code", "training-doc", "published-rerun", "riprap-app"}
     assert schemes["training-code"].named(0) == "water"
     assert all(c.other is None for c in schemes["training-code"].classes)
     text = (EVAL / "schemes" / "training-code.yaml").read_text(encoding="utf-8")

@@ -12,10 +12,10 @@ import pytest
 from harness.claims.findings import Audit
 from harness.claims.groups import View
 from harness.errors import RegistryError, ReportError, StaleReportError
+from harness.places import eval_folder
 from harness.records import Measurement, RunRecord, read_runs
 from harness.report.render import check, render, write
 from harness.report.words import say
-from harness.run import eval_folder
 
 EVAL = Path(__file__).parents[2] / "eval"
 NAMES = ("terramind-nyc-buildings.md", "terramind-nyc-lulc.md", "terramind-nyc-tim.md")

@@ -60,7 +60,9 @@ def look(view: View, geography: Geography) -> list[Seen]:
         claims = [row[sighting.index]]
         if sighting.rule == "only_here":
             claims += [r[sighting.index] for p, r in counts.items() if p != sighting.place]
-        reads: dict[str, str] = {name: sighting.reads(s) if seen else "silent" for name, s in view.schemes.items()}
+        reads: dict[str, str] = {
+            name: sighting.reads(s) if seen else "silent" for name, s in view.rival_schemes.items()
+        }
         out.append(Seen(sighting, seen, f"index {sighting.index}: {words}", claims, reads))
     return out
 
@@ -92,7 +94,7 @@ def class_scheme(view: View) -> Iterator[Finding]:
         seen = look(view, geography)
         score = {
             name: (sum(s.reads[name] == "supports" for s in seen), sum(s.reads[name] == "contradicts" for s in seen))
-            for name in view.schemes
+            for name in view.rival_schemes
         }
         clean = [n for n, (_, against) in score.items() if against == 0]
         table = "; ".join(f"{n}: {up} for, {down} against" for n, (up, down) in score.items())
@@ -115,8 +117,8 @@ def class_scheme(view: View) -> Iterator[Finding]:
             claimed=f"{geography.subject}, one output index under several names: " + "; ".join(clash)
             if clash
             else "one name for each index",
-            derived=f"{len(view.schemes)} documents give "
-            f"{len({tuple(c.name for c in s.classes) for s in view.schemes.values()})} different lists "
+            derived=f"{len(view.rival_schemes)} documents give "
+            f"{len({tuple(c.name for c in s.classes) for s in view.rival_schemes.values()})} different lists "
             "of five classes",
             why="An output index has one meaning. The documents cannot all be right, and a table that sets IoUs "
             "side by side by name compares different indices.",

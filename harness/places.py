@@ -1,0 +1,45 @@
+"""Where things lie on disk, and how a file is written: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from harness.errors import RegistryError
+
+
+def eval_folder(root: Path | None = None) -> Path:
+    """The eval/ folder: of `root`, else of the working folder, else of the checkout, else the packaged one.
+
+    Raises:
+        RegistryError: None of them holds claims.
+    """
+    here = Path(__file__).resolve().parent
+    places = [root / "eval"] if root else [Path.cwd() / "eval", here.parent / "eval", here / "data"]
+    for place in places:
+        if any((place / "claims").glob("*.yaml")):
+            return place
+    raise RegistryError(f"no claims under {', '.join(str(p / 'claims') for p in places)}; name a checkout with --root")
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file in one step: a reader sees the old content or the new, never a part.
+
+    Raises:
+        RegistryError: The folder cannot be written.
+    """
+    raw = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as err:
+        raise RegistryError(f"{path}: cannot be written ({err.strerror})") from err
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(raw)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,166 @@
+"""eval/runs/<id>/run.json: one run, written once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import RegistryError
+from harness.places import write_file
+from harness.records.load import LoadAudit, StructureRow
+from harness.records.quantity import Measurement, Strict
+
+SCHEMA = 1
+"""Version of the shape below."""
+
+
+class SweepRow(Strict):
+    """Two-class counts of one chip at one threshold."""
+
+    threshold: float
+    """A pixel is positive where its probability is above this."""
+    tp: int
+    """Positive in label and prediction, px."""
+    fp: int
+    """Positive in the prediction only, px."""
+    fn: int
+    """Positive in the label only, px."""
+    tn: int
+    """Positive in neither, px."""
+
+
+class ChipScore(Strict):
+    """One chip through one adapter."""
+
+    chip: str
+    """Chip id."""
+    sha256: str
+    """Of the chip's pixels."""
+    scored: bool
+    """Whether there is a confusion matrix."""
+    reason: str | None
+    """Why it is not scored; None where it is."""
+    confusion: list[list[int]] | None = None
+    """Pixels, rows label, columns prediction, at argmax."""
+    ignored_px: int = 0
+    """Pixels left out: the label says nothing there."""
+    predicted_px: list[int] = Field(default_factory=list)
+    """Predicted pixels by class, over the whole chip."""
+    predicted_above: dict[str, int] = Field(default_factory=dict)
+    """Pixels of the whole chip above each threshold, for two classes; needs no label."""
+    sweep: list[SweepRow] = Field(default_factory=list)
+    """Two-class counts at each swept threshold; empty for more classes."""
+    filled: dict[str, float] = Field(default_factory=dict)
+    """Share of pixels that the recipe filled, by modality."""
+    notes: list[str] = Field(default_factory=list)
+    """What the recipe did that the file left no choice about."""
+    dates_encoded: int = 0
+    """Encoder passes that this chip needed."""
+    probabilities_sha256: str | None = None
+    """Of the float32 probabilities (classes, rows, columns); None where the chip failed."""
+
+
+class AdapterRun(Strict):
+    """One adapter over all chips."""
+
+    adapter: str
+    """Adapter id."""
+    recipe: str
+    """Recipe id and version."""
+    scheme: str | None
+    """Scheme of label and output; None where nothing was scored."""
+    load: LoadAudit
+    """What went into the model."""
+    structure: list[StructureRow] = Field(default_factory=list)
+    """Stated counts and sizes beside what was loaded."""
+    chips: list[ChipScore]
+    """Every chip, scored or not."""
+
+
+class RunRecord(BaseModel):
+    """One run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    schema_version: int = Field(alias="schema")
+    """Version of this shape."""
+    id: str
+    """Folder name."""
+    created: str
+    """Date and time in UTC, ISO 8601."""
+    who: str
+    """Who ran it."""
+    command: str
+    """As typed."""
+    commit: str
+    """Commit of this project."""
+    dirty: bool
+    """Whether the tree had changes."""
+    family: str = ""
+    """Family id."""
+    source: str = ""
+    """Where the chips came from, e.g. `files`."""
+    weights: Literal["published", "random"] = "published"
+    """random: written by this project; the run shows mechanics and nothing about an adapter."""
+    device: str
+    """Device by name."""
+    dtype: str
+    """Precision."""
+    recipe: str
+    """Recipe id."""
+    conditions: dict[str, str] = Field(default_factory=dict)
+    """Anything else that a figure depends on: threads, seed, token sampling, merged or not."""
+    packages: dict[str, str] = Field(default_factory=dict)
+    """Versions."""
+    adapters: list[AdapterRun] = Field(default_factory=list)
+    """What each adapter did."""
+    measurements: list[Measurement]
+    """Everything measured that a claim could be held against."""
+
+
+def read_run(path: Path) -> RunRecord:
+    """One run.json.
+
+    Raises:
+        RegistryError: It is not there, or not of this shape; names file and field.
+    """
+    try:
+        run = RunRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as err:
+        raise RegistryError(f"{path}: no such run; `harness reproduce` writes one") from err
+    except json.JSONDecodeError as err:
+        raise RegistryError(f"{path}:{err.lineno}: not JSON: {err.msg}; delete the folder and run again") from err
+    except ValidationError as err:
+        first = err.errors(include_url=False)[0]
+        field = ".".join(str(p) for p in first["loc"])
+        raise RegistryError(f"{path}: {field}: {first['msg']}") from err
+    if run.schema_version != SCHEMA:
+        raise RegistryError(f"{path}: schema: {run.schema_version}; this version reads {SCHEMA}")
+    return run
+
+
+def read_runs(folder: Path) -> list[RunRecord]:
+    """Every run under eval/runs/, oldest first; an empty list where there is none.
+
+    Raises:
+        RegistryError: A run.json is not of this shape; names file and field.
+    """
+    found = {p.resolve() for p in folder.glob("*/run.json")}  # `latest` is a link to one of them
+    return sorted((read_run(p) for p in found), key=lambda r: (r.created, r.id))
+
+
+def write_run(run: RunRecord, folder: Path) -> Path:
+    """Write `folder`/run.json at once: whole or not at all.
+
+    Raises:
+        RegistryError: There is a run already; runs are written once.
+    """
+    target = folder / "run.json"
+    if target.exists():
+        raise RegistryError(f"{target}: there is a run of this id already; runs are written once")
+    text = json.dumps(run.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
+    write_file(target, text + "\n")
+    return target
