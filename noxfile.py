@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import os
+import platform
+import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import nox
+
+if TYPE_CHECKING:
+    from harness.models import wheels
+else:
+    # By path: the package needs libraries that nox' environment does not have.
+    _spec = importlib.util.spec_from_file_location("wheels", Path(__file__).parent / "harness" / "models" / "wheels.py")
+    wheels = importlib.util.module_from_spec(_spec)
+    sys.modules["wheels"] = wheels
+    _spec.loader.exec_module(wheels)
 
 nox.needs_version = ">=2024.4.15"
 # Debian's python3 lacks ensurepip until python3-venv is installed; virtualenv comes with nox.
@@ -14,38 +28,113 @@ nox.options.default_venv_backend = "venv" if importlib.util.find_spec("ensurepip
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["reproduce"]
 
-CONSTRAINTS: list[str] = nox.project.load_toml("pyproject.toml")["tool"]["harness"]["constraints"]
+PROJECT: dict[str, Any] = nox.project.load_toml("pyproject.toml")
+THERE: wheels.InstalledTorch | None = None
+REFUSED = ""
+ON: dict[str, Any] = {}
+"""Where sessions that run models are built: in an environment of their own on the machine's torch if asked."""
+
+_named = wheels.wanted(sys.argv, os.environ)
+if _named is not None:
+    try:
+        THERE = wheels.find_installed(wheels.interpreters(_named, os.environ))
+        # A list, so that the path becomes part of the environment's folder: never the plain one, reused.
+        ON = {"python": [THERE.python], "venv_backend": "virtualenv", "venv_params": ["--system-site-packages"]}
+    except wheels.TorchBuildError as err:
+        REFUSED = str(err)
+        ON = {"venv_backend": "none"}
 
 
-def _install(session: nox.Session, what: str, note: str) -> None:
+def _constraints(session: nox.Session, lines: list[str]) -> str:
+    path = Path(session.create_tmp()) / "constraints.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def _install(session: nox.Session, what: str, note: str, further: tuple[str, ...] = (), *options: str) -> None:
     """Install `what` under the pinned constraints, saying first what comes and how long it takes.
 
     Args:
         session: Where to install.
         what: A pip requirement; a checkout path with or without extras is installed editable.
         note: What it brings and about how long that takes the first time.
+        further: Constraints beside the project's pins.
+        options: Options for pip.
     """
-    tmp = Path(session.create_tmp())
-    session.env["MPLCONFIGDIR"] = str(tmp)  # the home folder may be read-only
-    constraints = tmp / "constraints.txt"
-    constraints.write_text("\n".join(CONSTRAINTS) + "\n", encoding="utf-8")
+    session.env["MPLCONFIGDIR"] = session.create_tmp()  # the home folder may be read-only
+    held = {wheels.name_of(line) for line in further}
+    pins = [pin for pin in wheels.pins(PROJECT) if wheels.name_of(pin) not in held]
     editable = ["-e"] if what.startswith(".") else []
     session.log(f"installing {note}")
-    session.install("-c", str(constraints), *editable, what, silent=False)
+    session.install("-c", _constraints(session, [*pins, *further]), *options, *editable, what, silent=False)
 
 
-@nox.session
+def _install_models(session: nox.Session, *extras: str) -> list[str]:
+    """Install the harness with the models extra; returns the arguments that are the command's own."""
+    if REFUSED:
+        session.error(REFUSED)
+    if THERE is not None:
+        _install_beside(session, THERE, ["models", *extras])
+    else:
+        _install_stack(session, ",".join(["models", *extras]))
+    return [word for word in session.posargs if word != wheels.FLAG]
+
+
+def _install_stack(session: nox.Session, extras: str) -> None:
+    python = str(Path(session.bin) / "python")
+    try:
+        choice = wheels.choose(
+            wheels.Machine(platform.system(), wheels.gpu() if platform.system() == "Linux" else None),
+            wheels.torch_pin(PROJECT),
+            any_build=os.environ.get(wheels.ANY_BUILD, "") not in ("", "0"),
+            offered=functools.partial(wheels.pip_offers, python),
+            silence=functools.partial(wheels.silence, cafile=os.environ.get("PIP_CERT")),
+        )
+    except wheels.TorchBuildError as err:
+        session.error(str(err))
+    session.log(choice.why)
+    note = "the harness, torch and what runs the models, from 600 MB (2.5 GB on disk) up; 2-4 minutes the first time"
+    _install(session, f".[{extras}]", note, choice.constraints, *choice.options)
+
+
+def _install_beside(session: nox.Session, there: wheels.InstalledTorch, extras: list[str]) -> None:
+    """Install everything but torch, which stays where it is."""
+    session.env["MPLCONFIGDIR"] = session.create_tmp()
+    try:
+        requirements, constraints = wheels.on_installed(PROJECT, extras, there)
+    except wheels.TorchBuildError as err:
+        session.error(str(err))
+    # system-site-packages shows the base interpreter's packages; torch may lie in an environment.
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(str(session.run("python", "-c", where, silent=True, log=False)).strip())
+    (site / "machines_own_torch.pth").write_text(f"{there.folder}\n", encoding="utf-8")
+    session.log(f"torch {there.torch} of {there.python} stays as it is; installing what else runs the models")
+    file = _constraints(session, constraints)
+    session.install("-c", file, *requirements, silent=False)
+    session.install("-c", file, "--no-deps", "-e", ".", silent=False)
+    if (site / "torch").exists():
+        session.error(f"pip installed a torch of its own into {site}; this is a defect of noxfile.py")
+
+
+@nox.session(**ON)
 def reproduce(session: nox.Session) -> None:
     """Audit the published cards and render one gap report for each adapter."""
-    _install(session, ".", "the harness and 8 libraries, about 50 MB; a minute or two the first time")
-    session.run("harness", "reproduce", *session.posargs)
+    words = _install_models(session)
+    session.run("harness", "reproduce", *words)
 
 
-@nox.session
+@nox.session(**ON)
 def tests(session: nox.Session) -> None:
     """Run the tests; the network is blocked except loopback."""
-    _install(session, ".[tests]", "the harness and its test libraries, about 100 MB; 2-3 minutes the first time")
-    session.run("pytest", *session.posargs)
+    words = _install_models(session, "tests")
+    session.run("pytest", *words)
+
+
+@nox.session(**ON)
+def doctor(session: nox.Session) -> None:
+    """Say what is installed and reachable; with -- --backbones also which backbones build."""
+    words = _install_models(session)
+    session.run("harness", "doctor", *words)
 
 
 @nox.session

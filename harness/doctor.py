@@ -1,6 +1,6 @@
 """What this machine has: versions, services that answer, settings, and what each gap would enable.
 
-Standard library only, so that it works where half of the rest is missing. No value of an
+Standard library only (harness.models.wheels is too), so that it works where half of the rest is missing. No value of an
 environment variable is ever shown: tokens, and proxy addresses that may hold a password.
 """
 
@@ -24,11 +24,14 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, build_opener
 
+from harness.models import wheels
+
 DISTRIBUTION = "eo-adapter-harness"
 """Name of the installed package, as in pyproject.toml."""
 
 OPTIONAL = {
     "torch": "running the adapters; not needed for the audit and the reports",
+    "torchvision": "importing terratorch, which needs it",
     "terratorch": "building TerraMind and its decoders",
     "peft": "applying the adapters' LoRA weights",
     "rasterio": "reading imagery and label rasters",
@@ -101,7 +104,7 @@ class Package:
     version: str | None
     """Installed version, None where it is not installed."""
     pinned: str | None
-    """Version that this project pins, None for optional packages."""
+    """Version that this project pins, None where it pins none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,8 @@ class Diagnosis:
     """Version of the interpreter."""
     platform: str
     """System, release and machine."""
+    gpu: str
+    """`NVIDIA` or `AMD` where its driver is there, `none found`, or `not looked for` outside Linux."""
     packages: tuple[Package, ...]
     """What the harness needs."""
     optional: tuple[Package, ...]
@@ -190,11 +195,16 @@ def diagnose(timeout_s: float = 5.0, services: Sequence[Service] = SERVICES, rep
         What was found. A service that fails is a finding and never an error.
     """
     packages = tuple(_required())
-    optional = tuple(Package(name, _version(name), None) for name in OPTIONAL)
+    pinned = _pinned_in_extras()
+    optional = tuple(Package(name, _version(name), pinned.get(name)) for name in OPTIONAL)
+    gpu = _gpu()
     reached = _ask_all(services, timeout_s)
     folder = _folder(reports or _default_reports())
     missing = [Missing(p.name, "every command") for p in packages if p.version is None]
     missing += [Missing(p.name, OPTIONAL[p.name]) for p in optional if p.version is None]
+    torch = next(p.version for p in optional if p.name == "torch")
+    if gpu == "NVIDIA" and torch is not None and torch.endswith("+cpu"):
+        missing.append(Missing("CUDA build of torch", f"using the NVIDIA GPU; torch {torch} is the CPU build"))
     missing += [Missing(s.name, s.enables) for s, r in zip(services, reached, strict=True) if not r.answers]
     if not folder.writable:
         missing.append(Missing(folder.path, "writing reports"))
@@ -202,6 +212,7 @@ def diagnose(timeout_s: float = 5.0, services: Sequence[Service] = SERVICES, rep
         harness=_version(DISTRIBUTION),
         python=platform.python_version(),
         platform=platform.platform(),
+        gpu=gpu,
         packages=packages,
         optional=optional,
         services=reached,
@@ -222,7 +233,7 @@ def render(diagnosis: Diagnosis) -> str:
     own = d.harness or "not installed; run: python -m pip install -e ."
     reports = f"{'writable' if d.reports.writable else 'not writable'}, {d.reports.free_gb:.1f} GB free"
     sections: list[tuple[str, list[tuple[str, ...]]]] = [
-        ("This machine", [("harness", own), ("python", d.python), ("platform", d.platform)]),
+        ("This machine", [("harness", own), ("python", d.python), ("platform", d.platform), ("gpu", d.gpu)]),
         ("Packages", [(p.name, _package_text(p)) for p in d.packages]),
         ("Optional packages", [(p.name, _package_text(p)) for p in d.optional]),
         ("Services", [(r.name, r.address, _reach_text(r)) for r in d.services]),
@@ -244,7 +255,8 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
 def _package_text(package: Package) -> str:
     if package.version is None:
         return "not installed"
-    differs = package.pinned is not None and package.pinned != package.version
+    # 2.13.0+cpu is a build of 2.13.0
+    differs = package.pinned is not None and package.pinned not in (package.version, package.version.partition("+")[0])
     return package.version + (f" (this project pins {package.pinned})" if differs else "")
 
 
@@ -269,6 +281,22 @@ def _required() -> Iterator[Package]:
         if ";" not in requirement:
             name, _, pinned = requirement.partition("==")
             yield Package(name, _version(name), pinned or None)
+
+
+def _pinned_in_extras() -> dict[str, str]:
+    """Versions that the metadata's extras pin, by the names of `OPTIONAL`."""
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return {}
+    found = (re.match(r"([\w.-]+)==([^;\s]+)\s*;\s*extra\b", requirement) for requirement in requirements)
+    return {m[1].replace("-", "_").lower(): m[2] for m in found if m}
+
+
+def _gpu() -> str:
+    if platform.system() != "Linux":
+        return "not looked for"
+    return {"nvidia": "NVIDIA", "amd": "AMD"}.get(wheels.gpu() or "", "none found")
 
 
 def _setting(name: str, purpose: str) -> Setting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import socket
 import threading
@@ -19,6 +20,7 @@ from pytest_socket import SocketConnectBlockedError
 
 from harness import doctor
 from harness.doctor import Diagnosis, Service, diagnose, render, to_dict
+from harness.models import wheels
 
 SECRET = "hunter2"  # noqa: S105 (what must not be shown)
 
@@ -228,6 +230,47 @@ def test_versions_are_read_without_importing(monkeypatch: pytest.MonkeyPatch) ->
     assert "terratorch" not in gaps
     assert "need none" not in render(found)
     assert re.search(r"rich +9\.9 \(this project pins 15\.0\.0\)", render(found))
+
+
+@pytest.mark.parametrize(
+    ("installed", "text"),
+    [
+        ("2.13.0+cpu", r"torch +2\.13\.0\+cpu$"),
+        ("2.13.0", r"torch +2\.13\.0$"),
+        ("2.9.1+rocm7", r"torch +2\.9\.1\+rocm7 \(this project pins 2\.13\.0\)$"),
+    ],
+)
+def test_a_local_build_of_the_pinned_version_does_not_differ(
+    installed: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: installed if name == "torch" else "1")
+    monkeypatch.setattr(metadata, "requires", lambda _: ['torch==2.13.0; extra == "models"', "rich==1"])
+    found = diagnose(5, [])
+    assert re.search(text, render(found), re.MULTILINE)
+    assert [p.name for p in found.packages] == ["rich"]
+    assert {p.name: p.pinned for p in found.optional if p.pinned} == {"torch": "2.13.0"}
+
+
+@pytest.mark.parametrize(
+    ("system", "driver", "torch", "gpu", "gap"),
+    [
+        ("Linux", "nvidia", "2.13.0+cpu", "NVIDIA", True),
+        ("Linux", "nvidia", "2.13.0", "NVIDIA", False),
+        ("Linux", "amd", "2.13.0+cpu", "AMD", False),
+        ("Linux", None, "2.13.0+cpu", "none found", False),
+        ("Darwin", "nvidia", "2.13.0", "not looked for", False),
+    ],
+)
+def test_a_gpu_that_the_installed_torch_leaves_unused_is_a_gap(
+    system: str, driver: str | None, torch: str, gpu: str, gap: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: torch)
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(wheels, "gpu", lambda: driver)
+    found = diagnose(5, [])
+    assert found.gpu == gpu
+    assert re.search(rf"^  gpu +{gpu}$", render(found), re.MULTILINE)
+    assert ("CUDA build of torch" in missing(found)) is gap
 
 
 def test_a_checkout_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch) -> None:

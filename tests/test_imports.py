@@ -14,8 +14,8 @@ import pytest
 from harness.claims.audit import audit_registry
 from harness.claims.registry import read_card, read_registry
 
-HEAVY = ("torch", "rasterio", "requests", "pandas")
-"""Never on the audit's path."""
+HEAVY = ("torch", "torchvision", "terratorch", "peft", "safetensors", "timm", "rasterio", "requests", "pandas")
+"""Never on the audit's path; what runs a model or reads a chip loads it when it does."""
 
 DRAWING = ("matplotlib", "jinja2")
 """Only the report room draws."""
@@ -49,9 +49,32 @@ def test_claims_and_score_load_nothing_heavy_and_draw_nothing(module: str, tmp_p
     assert loaded(module, HEAVY + DRAWING, tmp_path, root).isdisjoint(HEAVY + DRAWING)
 
 
-@pytest.mark.parametrize("module", ["harness.cli", "harness.run", "harness.doctor"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("harness.cli", "harness.run", "harness.doctor", "harness.models", "harness.models.stack"),
+        *("harness.models.backbones", "harness.models.wheels"),
+    ],
+)
 def test_the_console_script_loads_nothing_heavy(module: str, tmp_path: Path, root: Path) -> None:
     assert loaded(module, HEAVY, tmp_path, root).isdisjoint(HEAVY)
+
+
+def chips_modules(root: Path) -> list[str]:
+    """Every module of the chips room."""
+    paths = [path.relative_to(root).with_suffix("") for path in (root / "harness" / "chips").rglob("*.py")]
+    return sorted(".".join(path.parts).removesuffix(".__init__") for path in paths)
+
+
+def test_the_chips_room_loads_nothing_heavy_until_it_reads(tmp_path: Path, root: Path) -> None:
+    modules = [module for module in chips_modules(root) if not module.startswith("harness.chips.sources.")]
+    assert "harness.chips" in modules
+    assert loaded(", ".join(modules), HEAVY, tmp_path, root).isdisjoint(HEAVY)
+
+
+def test_the_readers_of_the_chips_room_load_no_torch(tmp_path: Path, root: Path) -> None:
+    others = tuple(name for name in HEAVY if name != "rasterio")
+    assert loaded(", ".join(chips_modules(root)), others, tmp_path, root).isdisjoint(others)
 
 
 def test_a_heavy_import_would_be_seen(tmp_path: Path, root: Path) -> None:
