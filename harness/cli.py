@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,7 +20,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from harness.claims.audit import audit_view, read_view, view_of
 from harness.claims.findings import Audit, Finding
 from harness.claims.registry import read_registry
-from harness.errors import HarnessError, RegistryError
+from harness.errors import HarnessError, RegistryError, UnscoredError
+
+if TYPE_CHECKING:
+    from harness.measure import Measured
 
 app = typer.Typer(
     name="harness",
@@ -104,11 +110,11 @@ def audit(
 
     Example: harness audit path/to/card.yaml --fail-on medium
     """
-    from harness.run import eval_folder
+    from harness.places import eval_folder
 
     if from_model_card is not None:
         from harness.claims.modelcard import draft_from_model_card, draft_yaml
-        from harness.claims.registry import write_text
+        from harness.places import write_file
 
         if cards:
             raise RegistryError("give either claims files or --from-model-card, not both")
@@ -122,7 +128,7 @@ def audit(
         if draft is None:
             out.print(text, markup=False, end="")
             return
-        write_text(draft, text)
+        write_file(draft, text)
         err.print(f"written: {draft}", markup=False)
         cards = [draft]
     elif draft is not None:
@@ -143,32 +149,104 @@ def audit(
         raise typer.Exit(1)
 
 
+class Source(StrEnum):
+    """Where `reproduce` takes chips from."""
+
+    files = "files"
+
+
+class Missing(StrEnum):
+    """What to do with a decoder file that has no running statistics."""
+
+    refuse = "refuse"
+    initial = "initial"
+    recomputed = "recomputed"
+
+
+def _declared(pairs: list[str]) -> dict[str, str]:
+    out = {}
+    for pair in pairs:
+        name, sign, unit = pair.partition("=")
+        if not sign or not name or not unit:
+            raise RegistryError(f"--declare {pair!r}: write MODALITY=UNIT, e.g. S1RTC=dB")
+        out[name] = unit
+    return out
+
+
 @app.command()
 def reproduce(
     family: Annotated[str, typer.Option(help="Family under eval/families/.")] = "terramind-nyc",
+    source: Annotated[
+        Source | None, typer.Option(help="Run the adapters on chips: `files` takes GeoTIFFs of your own.")
+    ] = None,
+    chips: Annotated[Path | None, typer.Option(help="With --source files: folder of chips.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Folder of weights in the published format, or `random`: mechanics only.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Recipe under eval/recipes/.")] = "training-code",
+    tasks: Annotated[list[str] | None, typer.Option("--task", help="Adapter; may repeat; all where left out.")] = None,
+    declare: Annotated[
+        list[str] | None, typer.Option(help="Unit of a modality's pixels, e.g. S1RTC=dB; may repeat.")
+    ] = None,
+    labels: Annotated[
+        list[Path] | None, typer.Option(help="Label map as under eval/labels/; may repeat, one a scheme.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, rocm or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    bn: Annotated[Missing, typer.Option(help="Where a decoder file has no running statistics.")] = Missing.refuse,
+    seed: Annotated[int, typer.Option(help="For sampled tokens and random weights.")] = 0,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Most probable token instead of sampling.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if the reports on disk differ.")
     ] = False,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the reports; eval/reports/ where left out.")
+        Path | None, typer.Option("--out", help="Folder for the reports, or for the run with --source.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
 ) -> None:
-    """Audit a family's published figures and render one gap report for each adapter.
+    """Audit a family's published figures and render its gap reports; with --source, run the adapters.
 
-    Example: harness reproduce --family terramind-nyc
+    Example: harness reproduce --source files --chips my-chips --weights my-weights --recipe pretraining
     """
+    if source is None:
+        given = [n for n, v in (("--chips", chips), ("--weights", weights), ("--labels", labels)) if v]
+        if given:
+            raise RegistryError(f"{given[0]} goes with --source files")
+        _reproduce_cards(family, check, folder, root)
+        return
+    if chips is None:
+        raise RegistryError("--source files needs --chips FOLDER; docs/chips-folder.md shows the form")
+    from harness.measure import Request, measure
+
+    with _progress() as step:
+        done = measure(
+            Request(
+                family=family,
+                chips=chips,
+                weights=Path(weights) if weights and weights != "random" else None,
+                random_weights=weights == "random",
+                recipe=recipe,
+                tasks=tuple(tasks or ()),
+                declared=_declared(declare or []),
+                labels=tuple(labels or ()),
+                device=device,
+                dtype=dtype,
+                batch_norm=bn.value,
+                seed=seed,
+                greedy=greedy,
+                command=shlex.join(["harness", *sys.argv[1:]]),
+                root=root,
+                out=folder,
+            ),
+            step,
+        )
+    _tell_run(done, root)
+
+
+def _reproduce_cards(family: str, check: bool, folder: Path | None, root: Path | None) -> None:
     from harness.run import reproduce as run
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("starting")
-
-        def step(text: str) -> None:
-            progress.update(task, description=text)
-            if not err.is_terminal:
-                err.print(f"... {text}", markup=False)
-
+    with _progress() as step:
         outcome = run(family, root, folder, compare=check, step=step)
     done = "up to date" if check else "rendered"
     out.print(f"\nGap reports {done}:")
@@ -182,6 +260,66 @@ def reproduce(
         f"{len(a.of('inconsistent'))} do not, {len(a.of('undetermined'))} cannot be decided. "
         "Nothing was measured and nothing was downloaded."
     )
+
+
+def _tell_run(done: Measured, root: Path | None) -> None:
+    """Render the run's report, name it, and fail where a chip did."""
+    path = _render_run(done.folder, root)
+    run = done.run
+    out.print(f"\nReport: {_short(path)}", markup=False)
+    if run.weights == "random":
+        out.print("Random weights: this run shows mechanics only, and nothing about the published adapters.")
+    for each in run.adapters:
+        ran = [c for c in each.chips if c.probabilities_sha256]
+        scored = sum(c.scored for c in each.chips)
+        out.print(f"  {each.adapter}: {len(ran)} of {len(each.chips)} chips ran, {scored} scored", markup=False)
+    if done.unscored:
+        for chip in done.unscored:
+            err.print(f"unscored: {chip.chip}: {chip.reason}", markup=False, style=None)
+        raise UnscoredError(f"{len(done.unscored)} of {sum(len(a.chips) for a in run.adapters)} did not run; see above")
+
+
+def _render_run(folder: Path, root: Path | None) -> Path:
+    from harness.claims.families import read_families
+    from harness.claims.schemes import read_schemes
+    from harness.places import eval_folder
+    from harness.records.run import read_run
+    from harness.report.run_report import write_report
+
+    where = eval_folder(root)
+    run = read_run(folder / "run.json")
+    families = read_families(where / "families")
+    if run.family not in families:
+        raise RegistryError(f"{folder}: family {run.family!r} is not known here")
+    write_report(folder, families[run.family], read_schemes(where / "schemes"))
+    return folder / "report.md"
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, e.g. eval/runs/latest.")] = Path("eval/runs/latest"),
+    root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
+) -> None:
+    """Render a run's report again from its record, without torch, byte for byte.
+
+    Example: harness report eval/runs/latest
+    """
+    out.print(f"Report: {_short(_render_run(run, root))}", markup=False)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line that says what is being done; a line each where nobody looks at a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("starting")
+
+        def step(text: str) -> None:
+            progress.update(task, description=text)
+            if not err.is_terminal:
+                err.print(f"... {text}", markup=False)
+
+        yield step
 
 
 def _short(path: Path) -> str:

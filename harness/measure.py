@@ -1,0 +1,374 @@
+"""Chips of one's own through a family's adapters: read, predict, score, write down."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.chips.chip import Chip, Label
+from harness.chips.labels import LabelMap, read_label_map, to_label
+from harness.chips.recipe import read_recipes
+from harness.chips.sources.files import each_chip
+from harness.claims.audit import read_view
+from harness.claims.families import Adapter, Family
+from harness.claims.structure import alpha_claim, measurements, structure_rows
+from harness.errors import ChipError, HarnessError, RegistryError
+from harness.places import eval_folder
+from harness.records import AdapterRun, ChipScore, Measurement, RunRecord, SweepRow, write_run
+from harness.records.run import SCHEMA
+from harness.score.confusion import ConfusionMatrix
+from harness.score.sweep import sweep
+
+if TYPE_CHECKING:
+    from harness.chips.tensors import Inputs
+    from harness.models.ensemble import Ensemble
+
+Step = Callable[[str], None]
+
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+"""Swept for two-class adapters."""
+
+RGB = ("B04", "B03", "B02")
+"""Bands of a picture, red first."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for."""
+
+    family: str = "terramind-nyc"
+    """Family id."""
+    chips: Path = Path("chips")
+    """Folder of chips, see docs/chips-folder.md."""
+    weights: Path | None = None
+    """Folder of weights; None takes HARNESS_WEIGHTS."""
+    random_weights: bool = False
+    """Write weights of our own, full size, and run those: mechanics only."""
+    recipe: str = "training-code"
+    """Recipe id."""
+    tasks: tuple[str, ...] = ()
+    """Adapter ids; all where empty."""
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """Units by modality, as the user declares them."""
+    labels: tuple[Path, ...] = ()
+    """Label maps, as under eval/labels/; each adapter takes the one whose scheme is its own."""
+    device: str = "auto"
+    """As `harness.models.device.resolve` takes it."""
+    dtype: str = "float32"
+    """Precision."""
+    batch_norm: str = "refuse"
+    """What to do with a decoder that has no running statistics."""
+    seed: int = 0
+    """For sampled tokens and random weights."""
+    greedy: bool = False
+    """Most probable token instead of sampling."""
+    command: str = ""
+    """As typed."""
+    root: Path | None = None
+    """Checkout with an eval/ folder."""
+    out: Path | None = None
+    """Folder for runs; eval/runs of the checkout where left out."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of it."""
+
+    run: RunRecord
+    """The record."""
+    folder: Path
+    """Where it stands, with arrays/ beside it."""
+
+    @property
+    def unscored(self) -> list[ChipScore]:
+        """Chips that failed."""
+        return [c for a in self.run.adapters for c in a.chips if c.probabilities_sha256 is None]
+
+
+def measure(request: Request, step: Step = lambda _: None) -> Measured:
+    """Run adapters over a folder of chips and write the run.
+
+    A chip that cannot be read or does not suit the recipe is an unscored record and not the end.
+
+    Args:
+        request: What to run.
+        step: Told what is being done.
+
+    Raises:
+        RegistryError: No such family, recipe or scheme.
+        ChipError: The folder holds no chips.
+        WeightsError: Weights are refused.
+        DeviceError: The device is not there.
+    """
+    from harness.models import stack
+    from harness.models.batchnorm import recompute
+    from harness.models.ensemble import load_family
+
+    folder = eval_folder(request.root)
+    view = read_view(folder)
+    if request.family not in view.families:
+        raise RegistryError(f"no family {request.family!r}; there are {', '.join(sorted(view.families)) or 'none'}")
+    family = view.families[request.family]
+    recipes = read_recipes(folder / "recipes")
+    if request.recipe not in recipes:
+        raise RegistryError(f"no recipe {request.recipe!r}; there are {', '.join(sorted(recipes))}")
+    maps = [read_label_map(path, view.schemes) for path in request.labels]
+    step(f"reading chips from {request.chips}")
+    chips = dict(each_chip(request.chips, request.declared, None, view.schemes))
+    tasks = request.tasks or tuple(a.id for a in family.adapters)
+    for task in tasks:
+        family.adapter(task)
+    step("importing the torch stack")
+    prepared = stack.prepare()
+    weights = _weights(request, family, step)
+    step(f"loading {', '.join(tasks)}")
+    ensemble = load_family(
+        family,
+        weights,
+        tasks=tasks,
+        recipe=recipes[request.recipe],
+        device=request.device,
+        dtype=request.dtype,
+        batch_norm=request.batch_norm,
+        alphas={a.id: alpha_claim(view.registry, a.id) for a in family.adapters},
+        seed=request.seed,
+        greedy=request.greedy,
+    )
+    arrays: dict[str, dict[str, NDArray[np.generic]]] = {c: _picture(chip) for c, chip in chips.items()}
+    adapters: list[AdapterRun] = []
+    found: list[Measurement] = []
+    for task in tasks:
+        if request.batch_norm == "recomputed" and not ensemble.adapters[task].audit.batch_norm.in_file:
+            step(f"{task}: counting batch-norm statistics on the chips")
+            recompute(ensemble, task, _suitable(ensemble, task, chips.values()))
+        scores, schemes = [], set()
+        for name, chip in chips.items():
+            step(f"{task}: {name}")
+            label = chip if isinstance(chip, ChipError) else _label(chip, family.adapter(task), maps)
+            scores.append(_score(ensemble, task, name, chip, label, arrays[name]))
+            schemes |= {label.scheme} if isinstance(label, Label) and scores[-1].scored else set()
+        audit = ensemble.adapters[task].audit
+        rows = structure_rows(view.registry, family, audit)
+        if not audit.random_weights:
+            found += measurements(view.registry, rows)
+        adapters.append(
+            AdapterRun(
+                adapter=task,
+                recipe=f"{request.recipe} {recipes[request.recipe].version}",
+                scheme=", ".join(sorted(schemes)) or None,
+                load=audit,
+                structure=rows,
+                chips=scores,
+            )
+        )
+    random = any(a.load.random_weights for a in adapters)
+    now = datetime.now(UTC).replace(microsecond=0)
+    commit, dirty = _commit(folder)
+    conditions = {
+        "seed": str(request.seed),
+        "tokens": "greedy" if request.greedy else "sampled",
+        "float32 products": prepared.matmul,
+        "torchvision": prepared.torchvision,
+        "batch norm": request.batch_norm,
+        "dates": "each encoded once, one at a time",
+    }
+    run = RunRecord(
+        schema=SCHEMA,
+        id=f"{now:%Y%m%dT%H%M%SZ}-{family.id}-{request.recipe}",
+        created=now.isoformat(),
+        who=_who(),
+        command=request.command,
+        commit=commit,
+        dirty=dirty,
+        family=family.id,
+        source="files",
+        weights="random" if random else "published",
+        device=f"{ensemble.device.kind}: {ensemble.device.name}",
+        dtype=request.dtype,
+        recipe=request.recipe,
+        conditions=conditions,
+        packages=prepared.versions,
+        adapters=adapters,
+        measurements=found,
+    )
+    target = (request.out or folder / "runs") / run.id
+    _write_arrays(target / "arrays", arrays)
+    write_run(run, target)
+    _latest(target)
+    return Measured(run, target)
+
+
+def _suitable(ensemble: Ensemble, task: str, chips: Iterable[Chip | ChipError]) -> Iterator[Inputs]:
+    """Chips that the adapter can take; the others are told when they are scored."""
+    for chip in chips:
+        if isinstance(chip, Chip):
+            with suppress(HarnessError):
+                yield ensemble.inputs(chip, task)
+
+
+def _weights(request: Request, family: Family, step: Step) -> Path | None:
+    if not request.random_weights:
+        return request.weights
+    from harness.models.synthetic import write_family
+
+    folder = request.weights or cache_folder() / f"random-{family.id}-{request.seed}"
+    step(f"writing random weights in the published format to {folder}, about 1.8 GB")
+    return write_family(family, folder, request.seed)
+
+
+def cache_folder() -> Path:
+    """Where downloads and random weights lie: HARNESS_CACHE, else a folder in the user's cache."""
+    given = os.environ.get("HARNESS_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "eo-adapter-harness"
+
+
+def _label(chip: Chip, adapter: Adapter, maps: Sequence[LabelMap]) -> Label | str:
+    """The chip's label in a scheme of the adapter, or why there is none."""
+    own = adapter.label_schemes
+    for each in maps:
+        if each.scheme in own:
+            if each.modality not in chip.layers:
+                return f"the chip has no {each.modality}, which the label map for {each.scheme} reads"
+            layer = chip.layers[each.modality]
+            return to_label(each, layer.data[0, 0], layer.source)
+    if chip.label is not None and chip.label.scheme in own:
+        return chip.label
+    there = sorted({m.scheme for m in maps} | ({chip.label.scheme} if chip.label else set()))
+    wanted = ", ".join(own) or "none is known"
+    return f"no label in a scheme of {adapter.id} ({wanted}); given: {', '.join(there) or 'none'}"
+
+
+def _score(
+    ensemble: Ensemble,
+    task: str,
+    name: str,
+    chip: Chip | ChipError,
+    label: Label | str | ChipError,
+    arrays: dict[str, NDArray[np.generic]],
+) -> ChipScore:
+    if isinstance(chip, ChipError):
+        return ChipScore(chip=name, sha256="", scored=False, reason=str(chip))
+    try:
+        inputs = ensemble.inputs(chip, task)
+        prediction = ensemble.predict(inputs, [task])[task]
+    except HarnessError as err:
+        return ChipScore(chip=name, sha256=chip.sha256, scored=False, reason=str(err))
+    probabilities, classes = prediction.probabilities, prediction.classes
+    arrays[f"classes:{task}"] = classes.astype(np.uint8)
+    arrays[f"probabilities:{task}"] = probabilities
+    matrix, rows = None, []
+    if isinstance(label, Label):
+        arrays.setdefault(f"label:{label.scheme}", label.data)
+        arrays.setdefault("label", label.data)
+        matrix = ConfusionMatrix.from_maps(label.data, classes, len(probabilities), label.ignore_index)
+        rows = _sweep(probabilities, label)
+    above = (
+        {f"{t:g}": int((probabilities[1] > np.float32(t)).sum()) for t in THRESHOLDS} if len(probabilities) == 2 else {}
+    )
+    return ChipScore(
+        chip=name,
+        sha256=chip.sha256,
+        scored=matrix is not None,
+        reason=None if matrix is not None else str(label),
+        confusion=[list(r) for r in matrix.counts] if matrix else None,
+        ignored_px=matrix.ignored if matrix else 0,
+        predicted_px=np.bincount(classes.ravel(), minlength=len(probabilities)).tolist(),
+        predicted_above=above,
+        sweep=rows,
+        filled=dict(inputs.filled),
+        notes=list(inputs.notes),
+        dates_encoded=prediction.dates_encoded,
+        probabilities_sha256=hashlib.sha256(np.ascontiguousarray(probabilities).tobytes()).hexdigest(),
+    )
+
+
+def _sweep(probabilities: NDArray[np.float32], label: Label) -> list[SweepRow]:
+    if len(probabilities) != 2:
+        return []
+    points = sweep(probabilities[1], label.data, THRESHOLDS, ignore_index=label.ignore_index)
+    return [
+        SweepRow(
+            threshold=p.threshold,
+            tp=int(p.matrix.tp),
+            fp=int(p.matrix.fp),
+            fn=int(p.matrix.fn),
+            tn=int(p.matrix.tn),
+        )
+        for p in points
+    ]
+
+
+def _picture(chip: Chip | ChipError) -> dict[str, NDArray[np.generic]]:
+    """Red, green and blue of the first date, stretched between the 2nd and 98th percentile of all three."""
+    if isinstance(chip, ChipError):
+        return {}
+    out: dict[str, NDArray[np.generic]] = {"gsd_m": np.array(chip.grid.gsd_m)}
+    layer = chip.layers.get("S2L2A")
+    if layer is None or not set(RGB) <= set(layer.bands):
+        return out
+    bands = layer.data[0, [layer.bands.index(b) for b in RGB]]
+    lo, hi = np.nanpercentile(bands, [2, 98]) if np.isfinite(bands).any() else (0.0, 1.0)
+    scaled = np.clip((bands - lo) / max(hi - lo, 1e-6), 0, 1)
+    out["rgb"] = (np.nan_to_num(scaled) * 255).astype(np.uint8).transpose(1, 2, 0)
+    return out
+
+
+def _write_arrays(folder: Path, arrays: dict[str, dict[str, NDArray[np.generic]]]) -> None:
+    """One compressed file a chip; each whole or not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, held in arrays.items():
+        part = folder / f".{name}.part.npz"
+        np.savez_compressed(part, **held)  # type: ignore[arg-type]
+        part.replace(folder / f"{name}.npz")
+
+
+def _latest(target: Path) -> None:
+    """Point `latest` beside a run at it."""
+    link = target.parent / "latest"
+    fresh = target.parent / f".latest-{target.name}"
+    try:
+        fresh.symlink_to(target.name, target_is_directory=True)
+        fresh.replace(link)
+    except OSError:  # a file system without links: the newest run is found by its date
+        fresh.unlink(missing_ok=True)
+
+
+def _who() -> str:
+    try:
+        return os.environ.get("HARNESS_WHO") or getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _commit(folder: Path) -> tuple[str, bool]:
+    """Commit of the checkout that holds eval/, and whether it was changed; `unknown` outside a checkout."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 (fixed words)
+                ["git", "-C", str(folder), *words],  # noqa: S607
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return (commit, bool(git("status", "--porcelain"))) if commit else ("unknown", False)

@@ -1,0 +1,286 @@
+"""One base, many adapters: `load_family`, then `predict`."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.chips.chip import Chip
+from harness.chips.recipe import Recipe, read_recipes
+from harness.chips.tensors import Inputs, to_inputs
+from harness.claims.families import Family, read_families
+from harness.errors import RegistryError, TopologyError, WeightsError
+from harness.models import synthetic, thinking
+from harness.models.audit import Loaded
+from harness.models.dates import DateCache
+from harness.models.device import Device, resolve
+from harness.models.load import Base, load_adapter
+from harness.models.published import read_adapter
+from harness.models.weights import read_weights
+from harness.places import eval_folder
+
+T = TypeVar("T")
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Precisions by name; the two half ones are autocast."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one adapter says of one chip."""
+
+    adapter: str
+    """Adapter id."""
+    logits: NDArray[np.float32]
+    """Shape (classes, H, W)."""
+    dates_encoded: int
+    """Encoder passes that it took."""
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Softmax of the logits over the classes, shape (classes, H, W), each in 0..1."""
+        shifted = np.exp(self.logits - self.logits.max(axis=0, keepdims=True))
+        out: NDArray[np.float32] = shifted / shifted.sum(axis=0, keepdims=True)
+        return out
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """Class of the largest logit, the lowest index where several are equal; shape (H, W)."""
+        out: NDArray[np.int64] = self.logits.argmax(axis=0).astype(np.int64)
+        return out
+
+
+@dataclass
+class Ensemble:
+    """Adapters of one family over one base.
+
+    Each adapter has its own modules, and all of them hold the same base tensors: there is no
+    active adapter to switch, nothing is ever merged in place, and a call cannot see what another
+    left behind.
+    """
+
+    family: Family
+    """Which family."""
+    adapters: dict[str, Loaded]
+    """By adapter id."""
+    device: Device
+    """Where the models are."""
+    recipe: Recipe | None = None
+    """How chips become tensors, where `predict` is given chips."""
+    dtype: str = "float32"
+    """Precision, by name."""
+    seed: int = 0
+    """For sampled tokens."""
+    greedy: bool = False
+    """Take the most probable token instead of sampling."""
+    reuse_dates: bool = True
+    """Encode no date twice."""
+    dates: DateCache = field(default_factory=DateCache)
+    """Features of dates seen so far."""
+
+    def predict(self, chip: Chip | Inputs, tasks: Sequence[str]) -> dict[str, Prediction]:
+        """Run adapters on one chip.
+
+        Args:
+            chip: A raw chip, normalised here by the ensemble's recipe, or tensors of shape
+                (C, T, H, W) that a recipe made.
+            tasks: Adapter ids.
+
+        Returns:
+            One prediction a task, in their order.
+
+        Raises:
+            WeightsError: No such adapter, or somebody merged its LoRA in place.
+            RecipeError: A raw chip without a recipe, or one that the recipe cannot take.
+            TopologyError: The tensors are not what the adapter's topology takes.
+        """
+        out: dict[str, Prediction] = {}
+        for task in tasks:
+            loaded = self._loaded(task)
+            inputs = self.inputs(chip, task)
+            _refuse_merged(task, loaded.model)
+            batch = {m: _tensor(a).to(self.device.torch) for m, a in inputs.arrays.items()}
+            before = self.dates.encoded
+            logits = self.forward(task, batch)
+            out[task] = Prediction(
+                adapter=task,
+                logits=np.ascontiguousarray(logits[0].float().cpu().numpy()),
+                dates_encoded=self.dates.encoded - before
+                if self._by_date(loaded.model)
+                else next(iter(inputs.arrays.values())).shape[1],
+            )
+        return out
+
+    def forward(self, task: str, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (B, classes, H, W) of tensors (B, C, T, H, W) on the ensemble's device."""
+        model = self._loaded(task).model
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(thinking.repeatable(model, self.seed, greedy=self.greedy))
+            if self._by_date(model):
+                key = f"{task}/{self.dtype}/{self.device.torch}"
+                stack.enter_context(self.dates.over(model.encoder.encoder, key, reuse=self.reuse_dates))
+            if self.dtype != "float32":
+                stack.enter_context(torch.autocast(self.device.torch.type, dtype=DTYPES[self.dtype]))
+            out = model(dict(batch))
+        logits: Tensor = out.output
+        return logits
+
+    def inputs(self, chip: Chip | Inputs, task: str) -> Inputs:
+        """Tensors for one adapter, checked against its topology.
+
+        Raises:
+            RecipeError: As `predict`.
+            TopologyError: As `predict`.
+        """
+        build = self.family.build_of(task)
+        if isinstance(chip, Chip):
+            if self.recipe is None:
+                raise TopologyError(f"{chip.id}: a raw chip needs a recipe; name one of eval/recipes/")
+            chip = to_inputs(chip, self.recipe, timesteps=build.timesteps or 1)
+        for modality in build.modalities:
+            array = chip.arrays.get(modality)
+            bands, steps = len(build.bands.get(modality, ())), build.timesteps
+            if array is None:
+                raise TopologyError(f"{chip.chip_id}: {task} needs {modality}; the chip has {', '.join(chip.arrays)}")
+            if array.ndim != 4 or array.shape[:2] != (bands, steps) or array.shape[2] % 16 or array.shape[3] % 16:
+                raise TopologyError(
+                    f"{chip.chip_id}: {modality} is {array.shape}; {task} takes ({bands}, {steps}, H, W) with H and W "
+                    "multiples of 16"
+                )
+        return chip
+
+    def merged(self, task: str) -> nn.Module:
+        """A copy of one adapter's model with LoRA added into the weights; the ensemble keeps its own."""
+        from peft.tuners.lora import LoraLayer
+
+        model = copy.deepcopy(self._loaded(task).model)
+        for module in model.modules():
+            if isinstance(module, LoraLayer):
+                module.merge(safe_merge=True)
+        return model
+
+    def distinct_bytes(self) -> tuple[int, int]:
+        """Bytes that the models hold, and bytes of the tensors with different addresses among them."""
+        seen: dict[int, int] = {}
+        held = 0
+        for loaded in self.adapters.values():
+            for t in [*loaded.model.parameters(), *loaded.model.buffers()]:
+                size = t.numel() * t.element_size()
+                held += size
+                seen[t.data_ptr()] = size
+        return held, sum(seen.values())
+
+    def _loaded(self, task: str) -> Loaded:
+        if task not in self.adapters:
+            raise WeightsError(f"{task}: not loaded; there are {', '.join(self.adapters)}")
+        return self.adapters[task]
+
+    def _by_date(self, model: nn.Module) -> bool:
+        """Whether dates can be encoded one by one: not where tokens are sampled for the whole batch."""
+        sampled = thinking.thinks(model) and not self.greedy
+        return not sampled and hasattr(model.encoder, "pool_temporal")
+
+
+def _tensor(array: NDArray[np.float32]) -> Tensor:
+    """A batch of one, without a copy where the array can be written to."""
+    tensor: Tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return tensor[None]
+
+
+def _refuse_merged(task: str, model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if getattr(module, "merged_adapters", None):
+            raise WeightsError(
+                f"{task}: LoRA was merged in place at {name}; every adapter shares that weight. Load the family again, "
+                "and use `merged` for a merged copy"
+            )
+
+
+def load_family(
+    family: Family | str = "terramind-nyc",
+    weights: Path | str | None = None,
+    *,
+    tasks: Sequence[str] | None = None,
+    recipe: Recipe | str | None = None,
+    device: Device | str = "auto",
+    dtype: str = "float32",
+    batch_norm: str = "refuse",
+    alphas: Mapping[str, float | None] | None = None,
+    seed: int = 0,
+    greedy: bool = False,
+    reuse_dates: bool = True,
+    root: Path | None = None,
+) -> Ensemble:
+    """Load a family's adapters over one base.
+
+    Args:
+        family: The family, or its id under eval/families/.
+        weights: Folder with the base file and one folder an adapter, in the published format;
+            HARNESS_WEIGHTS where left out. A folder written by `harness.models.synthetic` is
+            known by its marker and stays marked as random.
+        tasks: Adapter ids; all where left out.
+        recipe: Recipe, or its id under eval/recipes/; needed to predict raw chips.
+        device: As `harness.models.device.resolve` takes it.
+        dtype: float32, bfloat16 or float16.
+        batch_norm: What to do where a decoder file has no running statistics, see `load_adapter`.
+        alphas: lora_alpha by adapter as a registered claim has it.
+        seed: For sampled tokens.
+        greedy: Take the most probable token instead of sampling.
+        reuse_dates: Encode no date twice.
+        root: Checkout with an eval/ folder; found by itself where left out.
+
+    Raises:
+        RegistryError: No such family.
+        RecipeError: No such recipe.
+        WeightsError: A file is refused.
+        DeviceError: The device is not there.
+    """
+    folder = eval_folder(root)
+    chosen = _named(read_families(folder / "families"), family, "family") if isinstance(family, str) else family
+    how = _named(read_recipes(folder / "recipes"), recipe, "recipe") if isinstance(recipe, str) else recipe
+    if dtype not in DTYPES:
+        raise TopologyError(f"dtype {dtype!r}: not known; there are {', '.join(DTYPES)}")
+    where = resolve(device) if isinstance(device, str) else device
+    given = weights or os.environ.get("HARNESS_WEIGHTS")
+    if not given:
+        raise WeightsError(
+            f"{chosen.id}: no weights; name their folder with weights= (`--weights` on the command line) or "
+            "HARNESS_WEIGHTS"
+        )
+    at = Path(given)
+    pin = chosen.base()
+    if pin is None or pin.file is None:
+        raise WeightsError(f"family {chosen.id}: no pin names the base's file")
+    random = (at / synthetic.MARKER).is_file()
+    base = Base(read_weights(at / pin.file, None if random else pin.sha256))
+    wanted = list(tasks) if tasks is not None else [a.id for a in chosen.adapters]
+    adapters = {}
+    for task in wanted:
+        files = read_adapter(chosen, chosen.adapter(task), at)
+        loaded = load_adapter(
+            chosen, files, base, batch_norm=batch_norm, random_weights=random, alpha_claim=(alphas or {}).get(task)
+        )
+        thinking.drop_tokenizers(loaded.model)
+        loaded.model.to(where.torch)
+        adapters[task] = loaded
+        files.lora.tensors.clear()
+        files.decoder.tensors.clear()
+    base.file.tensors.clear()
+    return Ensemble(chosen, adapters, where, how, dtype, seed, greedy, reuse_dates)
+
+
+def _named(table: dict[str, T], name: str, kind: str) -> T:
+    if name not in table:
+        raise RegistryError(f"no {kind} {name!r}; there are {', '.join(sorted(table)) or 'none'}")
+    return table[name]
