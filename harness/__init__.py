@@ -3,8 +3,29 @@
 >>> from harness import audit_card
 >>> audit = audit_card("card.yaml")          # doctest: +SKIP
 >>> [f.id for f in audit.of("inconsistent")]  # doctest: +SKIP
+
+>>> from harness import load_family, read_chips
+>>> ensemble = load_family("terramind-nyc", "weights", recipe="pretraining")  # doctest: +SKIP
+>>> for chip in read_chips("chips"):                                          # doctest: +SKIP
+...     ensemble.predict(chip, tasks=["lulc_nyc", "buildings_nyc"])
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from harness.claims.audit import audit_card
 
-__all__ = ["audit_card"]
+if TYPE_CHECKING:
+    from harness.chips.sources.files import read_chips
+    from harness.models.ensemble import load_family
+
+__all__ = ["audit_card", "load_family", "read_chips"]
+
+HEAVY = {"load_family": "harness.models.ensemble", "read_chips": "harness.chips.sources.files"}
+"""Names that load torch or rasterio, and only when somebody asks for them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in HEAVY:
+        return getattr(import_module(HEAVY[name]), name)
+    raise AttributeError(f"module 'harness' has no attribute {name!r}")

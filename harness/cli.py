@@ -296,6 +296,45 @@ def _render_run(folder: Path, root: Path | None) -> Path:
 
 
 @app.command()
+def equivalence(
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, rocm or mps: what is held against float32 on the CPU.")],
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    merged: Annotated[bool, typer.Option("--merged", help="LoRA added into the weights.")] = False,
+    family: Annotated[str, typer.Option(help="Family under eval/families/.")] = "terramind-nyc",
+    weights: Annotated[str, typer.Option(help="Folder of weights, or `random`.")] = "random",
+    tasks: Annotated[list[str] | None, typer.Option("--task", help="Adapter; may repeat; all where left out.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the chip in pixels, a multiple of 16.")] = 224,
+    folder: Annotated[Path | None, typer.Option("--out", help="Folder for runs; eval/runs where left out.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
+) -> None:
+    """Hold a device or a precision against float32 on the CPU: same bytes, same logits, same maps?
+
+    Exit 1 where level L2 (class maps and scores agree) does not hold for every adapter.
+
+    Example: harness equivalence --device cuda --dtype bfloat16
+    """
+    from harness.compare import compare
+
+    with _progress() as step:
+        path, holds = compare(
+            family=family,
+            weights=weights,
+            tasks=tuple(tasks or ()),
+            device=device,
+            dtype=dtype,
+            merged=merged,
+            size_px=size,
+            root=root,
+            out=folder,
+            step=step,
+        )
+    out.print("\n".join(path.read_text(encoding="utf-8").splitlines()[:12]), markup=False)
+    out.print(f"Report: {_short(path)}", markup=False)
+    if not holds:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, e.g. eval/runs/latest.")] = Path("eval/runs/latest"),
     root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
@@ -333,11 +372,24 @@ def _short(path: Path) -> str:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the services, all together.", min=0.1)] = 5.0,
+    backbones: Annotated[
+        bool, typer.Option("--backbones", help="Build every backbone without weights; about a minute.")
+    ] = False,
 ) -> None:
     """Say what is installed and reachable, and what each missing thing would enable.
 
     Example: harness doctor --timeout 2
     """
+    if backbones:
+        from harness.models import backbones as room
+
+        with _progress() as step:
+            found = room.survey(step=step)
+        if as_json:
+            sys.stdout.write(json.dumps(room.to_dict(found), indent=1) + "\n")
+        else:
+            out.print(room.render(found), markup=False)
+        return
     from harness.doctor import diagnose, render, to_dict
 
     diagnosis = diagnose(timeout_s=timeout)

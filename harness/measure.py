@@ -24,7 +24,7 @@ from harness.claims.audit import read_view
 from harness.claims.families import Adapter, Family
 from harness.claims.structure import alpha_claim, measurements, structure_rows
 from harness.errors import ChipError, HarnessError, RegistryError
-from harness.places import eval_folder
+from harness.places import cache_folder, eval_folder
 from harness.records import AdapterRun, ChipScore, Measurement, RunRecord, SweepRow, write_run
 from harness.records.run import SCHEMA
 from harness.score.confusion import ConfusionMatrix
@@ -225,15 +225,6 @@ def _weights(request: Request, family: Family, step: Step) -> Path | None:
     folder = request.weights or cache_folder() / f"random-{family.id}-{request.seed}"
     step(f"writing random weights in the published format to {folder}, about 1.8 GB")
     return write_family(family, folder, request.seed)
-
-
-def cache_folder() -> Path:
-    """Where downloads and random weights lie: HARNESS_CACHE, else a folder in the user's cache."""
-    given = os.environ.get("HARNESS_CACHE")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "eo-adapter-harness"
 
 
 def _label(chip: Chip, adapter: Adapter, maps: Sequence[LabelMap]) -> Label | str:

@@ -23,6 +23,15 @@ def eval_folder(root: Path | None = None) -> Path:
     raise RegistryError(f"no claims under {', '.join(str(p / 'claims') for p in places)}; name a checkout with --root")
 
 
+def cache_folder() -> Path:
+    """Where downloads and random weights lie: HARNESS_CACHE, else a folder in the user's cache."""
+    given = os.environ.get("HARNESS_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "eo-adapter-harness"
+
+
 def write_file(path: Path, content: str | bytes) -> None:
     """Write a file in one step: a reader sees the old content or the new, never a part.
 

@@ -23,8 +23,9 @@ from harness.errors import RegistryError, TopologyError, WeightsError
 from harness.models import synthetic, thinking
 from harness.models.audit import Loaded
 from harness.models.dates import DateCache
-from harness.models.device import Device, resolve
+from harness.models.device import Device, place, resolve, to_device
 from harness.models.load import Base, load_adapter
+from harness.models.precision import exact
 from harness.models.published import read_adapter
 from harness.models.weights import read_weights
 from harness.places import eval_folder
@@ -109,7 +110,7 @@ class Ensemble:
             loaded = self._loaded(task)
             inputs = self.inputs(chip, task)
             _refuse_merged(task, loaded.model)
-            batch = {m: _tensor(a).to(self.device.torch) for m, a in inputs.arrays.items()}
+            batch = {m: to_device(_tensor(a), self.device) for m, a in inputs.arrays.items()}
             before = self.dates.encoded
             logits = self.forward(task, batch)
             out[task] = Prediction(
@@ -130,7 +131,10 @@ class Ensemble:
             if self._by_date(model):
                 key = f"{task}/{self.dtype}/{self.device.torch}"
                 stack.enter_context(self.dates.over(model.encoder.encoder, key, reuse=self.reuse_dates))
-            if self.dtype != "float32":
+            stack.enter_context(self.device.running())
+            if self.dtype == "float32":
+                stack.enter_context(exact())
+            else:
                 stack.enter_context(torch.autocast(self.device.torch.type, dtype=DTYPES[self.dtype]))
             out = model(dict(batch))
         logits: Tensor = out.output
@@ -167,6 +171,9 @@ class Ensemble:
         model = copy.deepcopy(self._loaded(task).model)
         for module in model.modules():
             if isinstance(module, LoraLayer):
+                # a thinking adapter's generator and encoder share base weights and have LoRA of their own
+                base = module.get_base_layer()
+                base.weight = nn.Parameter(base.weight.detach().clone(), requires_grad=False)
                 module.merge(safe_merge=True)
         return model
 
@@ -272,7 +279,7 @@ def load_family(
             chosen, files, base, batch_norm=batch_norm, random_weights=random, alpha_claim=(alphas or {}).get(task)
         )
         thinking.drop_tokenizers(loaded.model)
-        loaded.model.to(where.torch)
+        place(loaded.model, where)
         adapters[task] = loaded
         files.lora.tensors.clear()
         files.decoder.tensors.clear()

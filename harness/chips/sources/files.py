@@ -53,7 +53,7 @@ class FolderSettings(Strict):
 
 
 def read_chips(
-    folder: Path,
+    folder: Path | str,
     declared_units: Mapping[str, str] | None = None,
     label_map: Path | None = None,
     schemes: Mapping[str, Scheme] | None = None,
@@ -85,7 +85,7 @@ def read_chips(
 
 
 def each_chip(
-    folder: Path,
+    folder: Path | str,
     declared_units: Mapping[str, str] | None = None,
     label_map: Path | None = None,
     schemes: Mapping[str, Scheme] | None = None,
@@ -98,6 +98,7 @@ def each_chip(
     Raises:
         ChipError: The folder itself, its chips.yaml or a declared unit is wrong.
     """
+    folder = Path(folder)
     settings = _settings(folder)
     units = _units(folder, settings.units, declared_units or {})
     mapping = read_label_map(label_map, schemes) if label_map else settings.label
