@@ -137,6 +137,13 @@ def doctor(session: nox.Session) -> None:
     session.run("harness", "doctor", *words)
 
 
+@nox.session(**ON)
+def bench(session: nox.Session) -> None:
+    """Time what was made faster against doing without it, ratios within one run."""
+    words = _install_models(session, "tests")
+    session.run("python", "-m", "tests.models.bench_dates", *words)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and import directions."""

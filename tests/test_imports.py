@@ -44,7 +44,9 @@ def loaded(module: str, decoys: tuple[str, ...], folder: Path, root: Path) -> se
     return set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("module", ["harness", "harness.claims.audit", "harness.score", "harness.score.binary"])
+@pytest.mark.parametrize(
+    "module", ["harness", "harness.claims.audit", "harness.score", "harness.score.binary", "harness.records"]
+)
 def test_claims_and_score_load_nothing_heavy_and_draw_nothing(module: str, tmp_path: Path, root: Path) -> None:
     assert loaded(module, HEAVY + DRAWING, tmp_path, root).isdisjoint(HEAVY + DRAWING)
 

@@ -102,6 +102,7 @@ def load_base(topology: Topology, base: Base, adapter: str) -> None:
         )
     used: set[str] = set()
     missing: list[str] = []
+    tied: dict[int, str] = {}
     for name, tensor in encoder.state_dict().items():
         found = [p for p in topology.base_prefixes if name.startswith(p) and name.removeprefix(p) in base.file.tensors]
         if found:
@@ -116,7 +117,13 @@ def load_base(topology: Topology, base: Base, adapter: str) -> None:
             if not held.is_floating_point():
                 raise WeightsError(f"{where}: {base_name} is of type {held.dtype}; weights are floating-point")
             used.add(base_name)
-            _put(encoder, name, base.parameter(base_name))
+            first = tied.setdefault(tensor.data_ptr(), base_name)
+            if first != base_name and not torch.equal(base.file.tensors[first], held):
+                raise WeightsError(
+                    f"{where}: {first} and {base_name} are one tensor in the model and differ in the file; the file is "
+                    "damaged or of another topology"
+                )
+            _put(encoder, name, base.parameter(first))
         elif explained(name, topology.not_run) is None:
             missing.append(name)
     if missing:

@@ -138,7 +138,11 @@ def write_base(family: Family, path: Path, seed: int = 0) -> None:
                 names.setdefault(name.removeprefix(prefix), t)
     if not names:
         raise WeightsError(f"family {family.id}: no adapter has an encoder that can be built")
-    base = {name: _base_tensor(name, t, seed) for name, t in names.items()}
+    base: dict[str, Tensor] = {}
+    drawn: dict[int, Tensor] = {}
+    for name, t in names.items():
+        # tensors that are one in the model are equal in the file
+        base[name] = drawn.setdefault(t.data_ptr(), _base_tensor(name, t, seed)).clone()
     # a real base knows more modalities than an adapter builds
     base["encoder_embeddings.untok_sen1grd@224.mod_emb"] = uniform("sen1grd", (1, 1, 768), 0.03, seed)
     path.parent.mkdir(parents=True, exist_ok=True)

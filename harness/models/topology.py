@@ -136,7 +136,7 @@ def build_topology(build: Build, classes: int, *, initialise: bool = False) -> T
         backbones.require(build.backbone)
     if build.topology not in TOPOLOGIES:
         raise TopologyError(f"topology {build.topology!r}: not known; there are {', '.join(sorted(TOPOLOGIES))}")
-    with _own_seed(), nullcontext() if initialise else _uninitialised():
+    with own_seed(), nullcontext() if initialise else uninitialised():
         return TOPOLOGIES[build.topology](build, classes)
 
 
@@ -157,7 +157,7 @@ def inject_lora(encoder: nn.Module, r: int, alpha: float, targets: list[str]) ->
     if has_lora(encoder):
         raise TopologyError("LoRA was injected already; build the topology anew for another adapter")
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, bias="none")
-    with _own_seed():
+    with own_seed():
         try:
             inject_adapter_in_model(config, encoder)
         except ValueError as err:
@@ -175,7 +175,7 @@ RANDOM_STARTS = ("uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "kai
 
 
 @contextmanager
-def _uninitialised() -> Iterator[None]:
+def uninitialised() -> Iterator[None]:
     """Random starts draw nothing."""
     plain = {name: getattr(nn.init, name) for name in RANDOM_STARTS}
 
@@ -192,7 +192,7 @@ def _uninitialised() -> Iterator[None]:
 
 
 @contextmanager
-def _own_seed() -> Iterator[None]:
+def own_seed() -> Iterator[None]:
     """Random initial weights neither depend on the caller's random state nor change it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

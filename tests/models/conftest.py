@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.claims.families import Family, read_families
 from harness.models import stack
 from tests.models.made import narrow_family
 
 stack.prepare()  # before any test module imports peft or torchmetrics, which import torchvision
+torch.set_num_threads(1)  # threads of narrow models wait for each other longer than they work
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +30,15 @@ def narrow_weights(narrow: Family, tmp_path_factory: pytest.TempPathFactory) -> 
     from harness.models.synthetic import write_family
 
     return write_family(narrow, tmp_path_factory.mktemp("narrow"))
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """For models at full size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

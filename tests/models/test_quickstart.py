@@ -13,6 +13,8 @@ from harness.claims.families import Family
 from harness.models.ensemble import load_family
 from tests.models.made import inputs
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 CLASSES = {"lulc_nyc": 5, "tim_nyc": 5, "buildings_nyc": 2}
 
 
