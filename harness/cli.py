@@ -386,6 +386,36 @@ def equivalence(
 
 
 @app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="TerraTorch CLI YAML, or an adapter's own config.yaml.")],
+    smoke: Annotated[bool, typer.Option("--smoke", help="Two steps on one made batch: what receives a gradient.")],
+    export: Annotated[
+        Path | None, typer.Option(help="Also write the result in the published format into this folder.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Let --export replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The record as JSON.")] = False,
+) -> None:
+    """Say which tensors a training configuration would train, without data, weights or network.
+
+    Example: harness train config.yaml --smoke
+    """
+    if not smoke:
+        raise RegistryError("only --smoke is there: training itself stays with TerraTorch")
+    from harness.models.export import config_of, export_adapter
+    from harness.models.smoke import smoke as run
+    from harness.models.smoke import words
+    from harness.models.train import read_config
+
+    with _progress() as step:
+        step("building the model and taking two steps")
+        done = run(config)
+    out.print(done.record.model_dump_json(indent=1) if as_json else words(done.record), markup=False)
+    if export is not None:
+        export_adapter(done.task.model, export, config_of(read_config(config)), replace=replace)
+        err.print(f"written: {export}", markup=False)
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, e.g. eval/runs/latest.")] = Path("eval/runs/latest"),
     root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,

@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from harness.models.device import Device, place, resolve, to_device
 from harness.models.load import Base, load_adapter
 from harness.models.precision import exact
 from harness.models.published import read_adapter
+from harness.models.tiles import CROP_PX, DELTA_PX, EVEN_PX, STRIDE_PX, tiled
 from harness.models.weights import read_weights
 from harness.places import eval_folder
 
@@ -34,6 +35,10 @@ T = TypeVar("T")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Precisions by name; the two half ones are autocast."""
+
+
+LARGEST_CHIP_PX = 256
+"""Longest side that goes through in one pass: the training code's chips; larger images are tiled."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,12 @@ class Ensemble:
     """Features of dates seen so far."""
 
     def predict(self, chip: Chip | Inputs, tasks: Sequence[str]) -> dict[str, Prediction]:
-        """Run adapters on one chip.
+        """Run adapters on one chip, in one pass up to `LARGEST_CHIP_PX`, in tiles beyond.
 
         Args:
             chip: A raw chip, normalised here by the ensemble's recipe, or tensors of shape
-                (C, T, H, W) that a recipe made.
+                (C, T, H, W) that a recipe made. Sides of any length from 32 px on; those that are no
+                multiple of 32 go through `harness.models.tiles` as well.
             tasks: Adapter ids.
 
         Returns:
@@ -107,28 +113,75 @@ class Ensemble:
         """
         out: dict[str, Prediction] = {}
         for task in tasks:
-            loaded = self._loaded(task)
             inputs = self.inputs(chip, task)
-            _refuse_merged(task, loaded.model)
-            batch = {m: to_device(_tensor(a), self.device) for m, a in inputs.arrays.items()}
-            before = self.dates.encoded
-            logits = self.forward(task, batch)
-            out[task] = Prediction(
-                adapter=task,
-                logits=np.ascontiguousarray(logits[0].float().cpu().numpy()),
-                dates_encoded=self.dates.encoded - before
-                if self._by_date(loaded.model)
-                else next(iter(inputs.arrays.values())).shape[1],
-            )
+            height, width = next(iter(inputs.arrays.values())).shape[2:]
+            whole = max(height, width) <= LARGEST_CHIP_PX and not height % EVEN_PX and not width % EVEN_PX
+            out[task] = self._predict_whole(inputs, task) if whole else self.predict_tiled(inputs, task)
         return out
+
+    def predict_tiled(
+        self,
+        chip: Chip | Inputs,
+        task: str,
+        crop_px: int = CROP_PX,
+        stride_px: int = STRIDE_PX,
+        delta_px: int = DELTA_PX,
+        batch: int = 1,
+    ) -> Prediction:
+        """Run one adapter in tiles, whatever the size.
+
+        Args:
+            chip: As `predict`.
+            task: Adapter id.
+            crop_px: As `harness.models.tiles.tiled`.
+            stride_px: As `tiled`.
+            delta_px: As `tiled`.
+            batch: As `tiled`.
+
+        Returns:
+            Logits of the whole image; `dates_encoded` counts all tiles.
+
+        Raises:
+            WeightsError: As `predict`.
+            RecipeError: As `predict` and `tiled`.
+            TopologyError: As `predict` and `tiled`.
+        """
+        model, build = self.loaded(task).model, self.family.build_of(task)
+        refuse_merged(task, model)
+        inputs = self.inputs(chip, task)
+        before, tiles = self.dates.encoded, 0
+
+        def one(tile: dict[str, Tensor]) -> Tensor:
+            nonlocal tiles
+            tiles += next(iter(tile.values())).shape[0]
+            return self.forward(task, {m: to_device(t, self.device) for m, t in tile.items()})
+
+        only = replace(inputs, arrays={m: inputs.arrays[m] for m in build.modalities})
+        logits = tiled(one, only, crop_px, stride_px, delta_px, batch)
+        steps = tiles * (build.timesteps or 1)
+        return Prediction(task, logits, self.dates.encoded - before if self.by_date(model) else steps)
+
+    def _predict_whole(self, inputs: Inputs, task: str) -> Prediction:
+        model = self.loaded(task).model
+        refuse_merged(task, model)
+        batch = {m: to_device(_tensor(a), self.device) for m, a in inputs.arrays.items()}
+        before = self.dates.encoded
+        logits = self.forward(task, batch)
+        return Prediction(
+            adapter=task,
+            logits=np.ascontiguousarray(logits[0].float().cpu().numpy()),
+            dates_encoded=self.dates.encoded - before
+            if self.by_date(model)
+            else next(iter(inputs.arrays.values())).shape[1],
+        )
 
     def forward(self, task: str, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, classes, H, W) of tensors (B, C, T, H, W) on the ensemble's device."""
-        model = self._loaded(task).model
+        model = self.loaded(task).model
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             stack.enter_context(thinking.repeatable(model, self.seed, greedy=self.greedy))
-            if self._by_date(model):
+            if self.by_date(model):
                 key = f"{task}/{self.dtype}/{self.device.torch}"
                 stack.enter_context(self.dates.over(model.encoder.encoder, key, reuse=self.reuse_dates))
             stack.enter_context(self.device.running())
@@ -151,16 +204,16 @@ class Ensemble:
         if isinstance(chip, Chip):
             if self.recipe is None:
                 raise TopologyError(f"{chip.id}: a raw chip needs a recipe; name one of eval/recipes/")
-            chip = to_inputs(chip, self.recipe, timesteps=build.timesteps or 1)
+            chip = to_inputs(chip, self.recipe, timesteps=build.timesteps or 1, multiple_px=1)
         for modality in build.modalities:
             array = chip.arrays.get(modality)
             bands, steps = len(build.bands.get(modality, ())), build.timesteps
             if array is None:
                 raise TopologyError(f"{chip.chip_id}: {task} needs {modality}; the chip has {', '.join(chip.arrays)}")
-            if array.ndim != 4 or array.shape[:2] != (bands, steps) or array.shape[2] % 16 or array.shape[3] % 16:
+            if array.ndim != 4 or array.shape[:2] != (bands, steps) or min(array.shape[2:]) < EVEN_PX:
                 raise TopologyError(
                     f"{chip.chip_id}: {modality} is {array.shape}; {task} takes ({bands}, {steps}, H, W) with H and W "
-                    "multiples of 16"
+                    f"of {EVEN_PX} px or more"
                 )
         return chip
 
@@ -168,7 +221,7 @@ class Ensemble:
         """A copy of one adapter's model with LoRA added into the weights; the ensemble keeps its own."""
         from peft.tuners.lora import LoraLayer
 
-        model = copy.deepcopy(self._loaded(task).model)
+        model = copy.deepcopy(self.loaded(task).model)
         for module in model.modules():
             if isinstance(module, LoraLayer):
                 # a thinking adapter's generator and encoder share base weights and have LoRA of their own
@@ -188,12 +241,17 @@ class Ensemble:
                 seen[t.data_ptr()] = size
         return held, sum(seen.values())
 
-    def _loaded(self, task: str) -> Loaded:
+    def loaded(self, task: str) -> Loaded:
+        """One adapter's model and its load audit.
+
+        Raises:
+            WeightsError: It was not loaded.
+        """
         if task not in self.adapters:
             raise WeightsError(f"{task}: not loaded; there are {', '.join(self.adapters)}")
         return self.adapters[task]
 
-    def _by_date(self, model: nn.Module) -> bool:
+    def by_date(self, model: nn.Module) -> bool:
         """Whether dates can be encoded one by one: not where tokens are sampled for the whole batch."""
         sampled = thinking.thinks(model) and not self.greedy
         return not sampled and hasattr(model.encoder, "pool_temporal")
@@ -205,7 +263,12 @@ def _tensor(array: NDArray[np.float32]) -> Tensor:
     return tensor[None]
 
 
-def _refuse_merged(task: str, model: nn.Module) -> None:
+def refuse_merged(task: str, model: nn.Module) -> None:
+    """Refuse a model whose LoRA was merged in place.
+
+    Raises:
+        WeightsError: Names the first such layer.
+    """
     for name, module in model.named_modules():
         if getattr(module, "merged_adapters", None):
             raise WeightsError(

@@ -168,7 +168,7 @@ def spread(ensemble: Ensemble, chip: Chip | Inputs, task: str, seeds: Sequence[i
     """
     if len(set(seeds)) != len(seeds) or len(seeds) < 2:
         raise TopologyError(f"{task}: seeds {list(seeds)}; a spread needs at least two, each once")
-    if not thinks(ensemble._loaded(task).model):
+    if not thinks(ensemble.loaded(task).model):
         raise TopologyError(
             f"{task}: samples no tokens, so a seed changes nothing; take a Thinking-in-Modalities adapter"
         )
@@ -229,7 +229,7 @@ def ratio(ensemble: Ensemble, chip: Chip | Inputs, tim: str, plain: str, repeats
     if repeats < 1:
         raise TopologyError(f"repeats {repeats}; at least one pair of calls is needed")
     for task, wanted in ((tim, True), (plain, False)):
-        if thinks(ensemble._loaded(task).model) is not wanted:
+        if thinks(ensemble.loaded(task).model) is not wanted:
             raise TopologyError(
                 f"{task}: {'samples no tokens' if wanted else 'samples tokens'}; give TiM first, then plain"
             )
@@ -254,7 +254,7 @@ def _batch(ensemble: Ensemble, chip: Chip | Inputs, task: str) -> dict[str, Tens
 
 def _together(ensemble: Ensemble, task: str, batch: dict[str, Tensor]) -> None:
     """One forward with all dates in one batch."""
-    model = ensemble._loaded(task).model
+    model = ensemble.loaded(task).model
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(repeatable(model, ensemble.seed, greedy=ensemble.greedy))

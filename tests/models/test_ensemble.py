@@ -15,7 +15,7 @@ from harness.chips.recipe import read_recipes
 from harness.chips.sources.files import read_chips
 from harness.chips.tensors import to_inputs
 from harness.claims.families import Family
-from harness.errors import RecipeError, TopologyError, WeightsError
+from harness.errors import RecipeError, RegistryError, TopologyError, WeightsError
 from harness.models.batchnorm import recompute
 from harness.models.ensemble import Ensemble, load_family
 from harness.models.synthetic import MARKER, write_adapter
@@ -191,7 +191,7 @@ def test_half_precision_is_another_result_and_never_cached_with_the_other(ensemb
         (lambda a: {k: v for k, v in a.items() if k != "DEM"}, "needs DEM; the chip has S2L2A, S1RTC"),
         (lambda a: {**a, "S2L2A": a["S2L2A"][:11]}, r"S2L2A is \(11, 4, 64, 64\).*takes \(12, 4, H, W\)"),
         (lambda a: {**a, "S1RTC": a["S1RTC"][:, :3]}, r"\(2, 3, 64, 64\)"),
-        (lambda a: {k: v[..., :60] for k, v in a.items()}, "multiples of 16"),
+        (lambda a: {k: v[..., :31] for k, v in a.items()}, "32 px or more"),
     ],
     ids=["modality", "bands", "dates", "size"],
 )
@@ -201,8 +201,15 @@ def test_tensors_that_do_not_suit_are_refused(ensemble: Ensemble, change, words:
         ensemble.predict(replace(x, arrays=change(x.arrays)), ["lulc_nyc"])
 
 
+def test_larger_and_uneven_images_are_tiled(ensemble: Ensemble) -> None:
+    for size, tiles in ((60, 1), (256, 1), (288, 4)):
+        prediction = ensemble.predict(inputs(size), ["buildings_nyc"])["buildings_nyc"]
+        assert prediction.logits.shape == (2, size, size)
+        assert prediction.dates_encoded == tiles
+
+
 def test_an_unknown_task_is_refused(ensemble: Ensemble) -> None:
-    with pytest.raises(WeightsError, match="roads: not loaded; there are lulc_nyc, tim_nyc, buildings_nyc"):
+    with pytest.raises(RegistryError, match="no adapter 'roads'; it has lulc_nyc, tim_nyc, buildings_nyc"):
         ensemble.predict(inputs(), ["roads"])
 
 
