@@ -401,10 +401,10 @@ def train(
     """
     if not smoke:
         raise RegistryError("only --smoke is there: training itself stays with TerraTorch")
-    from harness.models.export import config_of, export_adapter
-    from harness.models.smoke import smoke as run
-    from harness.models.smoke import words
-    from harness.models.train import read_config
+    from harness.models.training.export import config_of, export_adapter
+    from harness.models.training.smoke import smoke as run
+    from harness.models.training.smoke import words
+    from harness.models.training.train import read_config
 
     with _progress() as step:
         step("building the model and taking two steps")

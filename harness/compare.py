@@ -47,10 +47,10 @@ def compare(
         WeightsError: Weights are refused.
         DeviceError: The device is not there.
     """
-    from harness.models import equivalence
-    from harness.models.device import resolve
+    from harness.models.devices import equivalence
+    from harness.models.devices.device import resolve
+    from harness.models.devices.equivalence_inputs import make_inputs
     from harness.models.ensemble import load_family
-    from harness.models.equivalence_inputs import make_inputs
     from harness.models.synthetic import write_family
 
     folder = eval_folder(root)

@@ -64,7 +64,7 @@ class Request:
     labels: tuple[Path, ...] = ()
     """Label maps, as under eval/labels/; each adapter takes the one whose scheme is its own."""
     device: str = "auto"
-    """As `harness.models.device.resolve` takes it."""
+    """As `harness.models.devices.device.resolve` takes it."""
     dtype: str = "float32"
     """Precision."""
     batch_norm: str = "refuse"

@@ -68,9 +68,9 @@ def think(
         ChipError: No such chip.
         WeightsError, TopologyError, RecipeError, DeviceError: As the rooms below say.
     """
-    from harness.models.generate import load_generator
-    from harness.models.think import RECIPE, reference
-    from harness.models.think import think as think_of
+    from harness.models.generation.generate import load_generator
+    from harness.models.generation.think import RECIPE, reference
+    from harness.models.generation.think import think as think_of
 
     place = eval_folder(root)
     view = read_view(place)
@@ -125,11 +125,10 @@ def _spread(
     out: Path,
     step: Step,
 ) -> list[Path]:
-    import torch
-
+    from harness.models.devices.device import threads
     from harness.models.ensemble import load_family
+    from harness.models.generation.think import ratio_record, spread_record
     from harness.models.synthetic import write_family
-    from harness.models.think import ratio_record, spread_record
     from harness.models.thinking import RUNTIME_CLAIM, ratio, spread
 
     at = Path(weights)
@@ -153,7 +152,7 @@ def _spread(
     claim = view.claim(RUNTIME_CLAIM)
     content = {
         "spread": held.model_dump(mode="json"),
-        "runtime": ratio_record(times, torch.get_num_threads()).model_dump(mode="json"),
+        "runtime": ratio_record(times, threads()).model_dump(mode="json"),
         "claim": {"id": claim.id, "value": claim.value, "quote": claim.quote, "source": claim.source.text()},
     }
     path = out / f"{thinking[0]}-{chip.id}-spread.json"

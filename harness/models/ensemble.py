@@ -23,9 +23,9 @@ from harness.errors import RegistryError, TopologyError, WeightsError
 from harness.models import synthetic, thinking
 from harness.models.audit import Loaded
 from harness.models.dates import DateCache
-from harness.models.device import Device, place, resolve, to_device
+from harness.models.devices.device import Device, place, resolve, to_device
+from harness.models.devices.precision import exact
 from harness.models.load import Base, load_adapter
-from harness.models.precision import exact
 from harness.models.published import read_adapter
 from harness.models.tiles import CROP_PX, DELTA_PX, EVEN_PX, STRIDE_PX, tiled
 from harness.models.weights import read_weights
@@ -301,7 +301,7 @@ def load_family(
             known by its marker and stays marked as random.
         tasks: Adapter ids; all where left out.
         recipe: Recipe, or its id under eval/recipes/; needed to predict raw chips.
-        device: As `harness.models.device.resolve` takes it.
+        device: As `harness.models.devices.device.resolve` takes it.
         dtype: float32, bfloat16 or float16.
         batch_norm: What to do where a decoder file has no running statistics, see `load_adapter`.
         alphas: lora_alpha by adapter as a registered claim has it.

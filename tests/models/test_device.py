@@ -20,14 +20,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.claims.families import Family
 from harness.errors import DeviceError
-from harness.models import device as devices
-from harness.models import operators, precision
-from harness.models.device import Device, available, fallback_allowed, place, resolve, to_device
+from harness.models.devices import device as devices
+from harness.models.devices import operators, precision
+from harness.models.devices.device import Device, available, fallback_allowed, place, resolve, to_device
+from harness.models.devices.memory import in_batches, out_of_memory
+from harness.models.devices.mps import contiguous_operands, fallbacks
+from harness.models.devices.operators import CASES, self_test
+from harness.models.devices.precision import exact, state
 from harness.models.ensemble import load_family
-from harness.models.memory import in_batches, out_of_memory
-from harness.models.mps import contiguous_operands, fallbacks
-from harness.models.operators import CASES, self_test
-from harness.models.precision import exact, state
 from tests.models.made import inputs
 
 CPU = Device("cpu", torch.device("cpu"), "this processor")

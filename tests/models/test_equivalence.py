@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from harness.claims.families import Family
 from harness.errors import DeviceError, RegistryError, TopologyError, WeightsError
-from harness.models import equivalence as eq
 from harness.models.dates import DateCache
-from harness.models.device import Device
+from harness.models.devices import equivalence as eq
+from harness.models.devices.device import Device
+from harness.models.devices.equivalence_inputs import inputs_sha256, label_of, make_inputs
+from harness.models.devices.levels import Runs, judge
 from harness.models.ensemble import Ensemble, load_family
-from harness.models.equivalence_inputs import inputs_sha256, label_of, make_inputs
-from harness.models.levels import Runs, judge
 from harness.models.synthetic import write_family
 from harness.records.equivalence import (
     MEANING,

@@ -22,7 +22,7 @@ from harness.claims.families import Family
 from harness.claims.schemes import Scheme, SchemeClass
 from harness.errors import ChipError, RecipeError, TopologyError, WeightsError
 from harness.models import synthetic
-from harness.models.generate import (
+from harness.models.generation.generate import (
     TARGETS,
     Generator,
     _check_statistics,
@@ -32,7 +32,7 @@ from harness.models.generate import (
     load_generator,
     put_tokenizer,
 )
-from harness.models.think import reference, score_generated, think
+from harness.models.generation.think import reference, score_generated, think
 from harness.models.thinking import seeded
 from harness.models.weights import WeightFile
 from harness.records.think import LULC_CLASSES, NDVI_RANGE

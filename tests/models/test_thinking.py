@@ -20,7 +20,7 @@ from harness.claims.families import Family
 from harness.errors import TopologyError, WeightsError
 from harness.models import thinking
 from harness.models.ensemble import Ensemble, load_family
-from harness.models.think import ratio_record, spread_record
+from harness.models.generation.think import ratio_record, spread_record
 from harness.models.thinking import Ratio, ratio, seeded, spread, spread_of
 from tests.models.made import inputs
 

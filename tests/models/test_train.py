@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from harness.claims.families import Family
 from harness.errors import TopologyError, WeightsError
 from harness.models.audit import Loaded
-from harness.models.export import ExportConfig, config_of, export_adapter
 from harness.models.load import Base, load_adapter
 from harness.models.published import CONFIG, DECODER, LORA, read_adapter
-from harness.models.smoke import LoraPlace, Seen, Smoke, Trained, parts_of, places_of, smoke, words
-from harness.models.train import build_task, read_config
+from harness.models.training.export import ExportConfig, config_of, export_adapter
+from harness.models.training.smoke import LoraPlace, Seen, Smoke, Trained, parts_of, places_of, smoke, words
+from harness.models.training.train import build_task, read_config
 from harness.models.weights import read_weights
 from tests.models.made import inputs
 
@@ -435,11 +435,11 @@ def test_a_failure_leaves_the_old_folder_and_nothing_else(
         if path.name == DECODER:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.models.export.save_file", full)
+    monkeypatch.setattr("harness.models.training.export.save_file", full)
     with pytest.raises(WeightsError, match="No space left"):
         export_adapter(trained.task.model, folder, config, replace=True)
     monkeypatch.setattr(
-        "harness.models.export.save_file",
+        "harness.models.training.export.save_file",
         lambda tensors, path: save_file({n: t + 1 for n, t in tensors.items()}, path),
     )
     with pytest.raises(WeightsError, match="not what was written"):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import WeightsError
-from harness.models.equivalence_inputs import label_of, logits_sha256
+from harness.models.devices.equivalence_inputs import label_of, logits_sha256
 from harness.records.equivalence import Level, TaskEquivalence
 from harness.score.confusion import ConfusionMatrix
 from harness.score.metrics import iou, miou

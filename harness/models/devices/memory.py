@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from harness.errors import DeviceError
-from harness.models.device import Device
+from harness.models.devices.device import Device
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -30,13 +30,13 @@ from harness.errors import DeviceError, TopologyError, WeightsError
 from harness.models import stack
 from harness.models.audit import Loaded
 from harness.models.dates import DateCache
-from harness.models.device import to_device
+from harness.models.devices.device import to_device
+from harness.models.devices.equivalence_inputs import LABEL, inputs_sha256, logits_sha256, make_inputs
+from harness.models.devices.levels import Runs, judge
+from harness.models.devices.mps import fallbacks
+from harness.models.devices.operators import self_test
+from harness.models.devices.precision import exact
 from harness.models.ensemble import Ensemble, load_family
-from harness.models.equivalence_inputs import LABEL, inputs_sha256, logits_sha256, make_inputs
-from harness.models.levels import Runs, judge
-from harness.models.mps import fallbacks
-from harness.models.operators import self_test
-from harness.models.precision import exact
 from harness.records.equivalence import SCHEMA, Earlier, EquivalenceRecord, OperatorCheck, Side
 
 __all__ = ["as_dtype", "fresh_process", "make_inputs", "merged", "run"]
@@ -71,7 +71,7 @@ def run(
 ) -> EquivalenceRecord:
     """Run both sides on the same inputs and judge each level.
 
-    Both run with float32 exact (`harness.models.precision.exact`), whatever the process had set, and
+    Both run with float32 exact (`harness.models.devices.precision.exact`), whatever the process had set, and
     with no date's features kept between runs, so that a second run computes everything again.
 
     Args:
@@ -167,10 +167,10 @@ def fresh_process(
         "dates": dates,
         "threads": threads if threads is not None else torch.get_num_threads(),
     }
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     done = subprocess.run(
-        [sys.executable, "-m", "harness.models.equivalence"],
+        [sys.executable, "-m", "harness.models.devices.equivalence"],
         input=json.dumps(order),
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,

@@ -69,7 +69,7 @@ class Device:
         if self.kind != "mps":
             yield
             return
-        from harness.models.mps import contiguous_operands
+        from harness.models.devices.mps import contiguous_operands
 
         try:
             with contiguous_operands():
@@ -107,7 +107,7 @@ def resolve(name: str = "auto", *, check: bool = True) -> Device:
 
     Args:
         name: cpu, cuda, rocm, mps, or auto for the first of ORDER that is there.
-        check: On MPS, run `harness.models.operators.self_test` first; False where the caller does.
+        check: On MPS, run `harness.models.devices.operators.self_test` first; False where the caller does.
 
     Raises:
         DeviceError: It is not known, not there (names what is), or failed its self-test.
@@ -128,7 +128,7 @@ def resolve(name: str = "auto", *, check: bool = True) -> Device:
     if kind == "mps":
         device = Device("mps", torch.device("mps"), f"Apple GPU ({_cpu_name()})")
         if check:
-            from harness.models.operators import require
+            from harness.models.devices.operators import require
 
             require(device)
         return device
@@ -169,3 +169,8 @@ def _cpu_name() -> str:
             which = f" (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else ""
             return f"{fields['model name']}{which}"
     return platform.processor() or platform.machine()
+
+
+def threads() -> int:
+    """Threads that torch uses on the CPU."""
+    return int(torch.get_num_threads())

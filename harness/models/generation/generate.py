@@ -22,7 +22,7 @@ from harness.chips.tensors import PATCH_PX, Inputs
 from harness.claims.families import Family
 from harness.errors import TopologyError, WeightsError
 from harness.models import stack, synthetic, thinking
-from harness.models.device import Device, resolve
+from harness.models.devices.device import Device, resolve
 from harness.models.load import Base, load_base
 from harness.models.topology import Rule, Topology, explained, own_seed, uninitialised
 from harness.models.weights import WeightFile, read_weights
@@ -139,7 +139,7 @@ def load_generator(
             for random weights. A tokenizer that is not there gets random weights; the parts say so.
         to: Modalities to generate, of `TARGETS`, in order.
         given: Modalities of the family that go in.
-        device: As `harness.models.device.resolve` takes it.
+        device: As `harness.models.devices.device.resolve` takes it.
         seed: For random weights.
 
     Raises:

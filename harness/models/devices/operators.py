@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.errors import DeviceError
-from harness.models.device import Device
-from harness.models.precision import exact
+from harness.models.devices.device import Device
+from harness.models.devices.precision import exact
 from harness.models.synthetic import uniform
 from harness.records.equivalence import OperatorCheck
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from harness.errors import WeightsError
 from harness.models.load import LORA_NAME
 from harness.models.published import CONFIG, DECODER, LORA, AdapterConfig
-from harness.models.train import TrainConfig
+from harness.models.training.train import TrainConfig
 from harness.models.weights import read_weights
 
 WRAPPED = "base_model.model."

@@ -14,7 +14,7 @@ from harness.chips.recipe import Recipe
 from harness.chips.tensors import to_inputs
 from harness.claims.schemes import Scheme
 from harness.errors import ChipError, RecipeError
-from harness.models.generate import Generated, Generator, generate
+from harness.models.generation.generate import Generated, Generator, generate
 from harness.models.thinking import RUNTIME_CLAIM, Ratio, Spread
 from harness.records.think import (
     LULC_CLASSES,

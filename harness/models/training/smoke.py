@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.chips.tensors import Inputs
 from harness.errors import TopologyError
 from harness.models import thinking
-from harness.models.train import TrainConfig, build_task, read_config
+from harness.models.training.train import TrainConfig, build_task, read_config
 from harness.records import Strict
 
 Forward = Literal["with gradient", "without gradient", "not run"]
