@@ -126,7 +126,7 @@ def reproduce(session: nox.Session) -> None:
 @nox.session(**ON)
 def tests(session: nox.Session) -> None:
     """Run the tests; the network is blocked except loopback."""
-    words = _install_models(session, "tests")
+    words = _install_models(session, "live", "tests")
     session.run("pytest", *words)
 
 

@@ -46,6 +46,11 @@ OPTIONAL = {
 VARIABLES = {
     "HF_TOKEN": "gated or private files on the Hub; the adapters are public",
     "PC_SDK_SUBSCRIPTION_KEY": "higher request limits at Planetary Computer; reading works without",
+    "PC_SDK_SAS_URL": "another token endpoint for Planetary Computer",
+    "HARNESS_SOCRATA": "another address than NYC Open Data for footprints and boroughs",
+    "HF_HUB_OFFLINE": "files from the Hub come from the cache alone",
+    "REQUESTS_CA_BUNDLE": "certificates of a proxy, for catalogue and tokens",
+    "GDAL_CURL_CA_BUNDLE": "certificates of a proxy, for imagery",
     "HTTP_PROXY": "requests through a proxy",
     "HTTPS_PROXY": "requests through a proxy",
     "NO_PROXY": "hosts that the proxy is not asked for",

@@ -74,3 +74,12 @@ class UnscoredError(HarnessError):
     """A run ended with chips that could not be scored; the record says which and why."""
 
     exit_code = 3
+
+
+class SourceError(HarnessError):
+    """A catalogue, store, label service or hub did not answer, or answered with what cannot be used.
+
+    The message names service, question and answer, never a token or a proxy's password.
+    """
+
+    exit_code = 3

@@ -27,6 +27,7 @@ OUTSIDE = (
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
+    "PC_SDK_SAS_URL",
     "PC_SDK_SUBSCRIPTION_KEY",
 )
 """Variables of the machine that would change what a test sees."""

@@ -1,0 +1,1 @@
+"""Local services on loopback that speak the protocols of the live ones, with faults on request."""

@@ -1,0 +1,141 @@
+"""A small STAC API over items in memory: filters, sorts and pages as a live one, or misbehaves on request."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import uvicorn
+from shapely.geometry import box, shape
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+CONFORMS = (
+    "https://api.stacspec.org/v1.0.0/core",
+    "https://api.stacspec.org/v1.0.0/collections",
+    "https://api.stacspec.org/v1.0.0/ogcapi-features",
+    "https://api.stacspec.org/v1.0.0/item-search",
+    "https://api.stacspec.org/v1.0.0/item-search#query",
+    "https://api.stacspec.org/v1.0.0/item-search#sort",
+)
+
+
+@dataclass
+class StacService:
+    """What the API holds, how it behaves, and what it was asked."""
+
+    items: list[dict[str, Any]]
+    """In the order in which a sloppy server would send them."""
+    page: int = 100
+    """Items a page."""
+    sorts: bool = True
+    """Whether sortby is obeyed."""
+    filters: bool = True
+    """Whether query is obeyed."""
+    repeats: int = 0
+    """Items of each page that the next page sends again."""
+    endless: bool = False
+    """Whether the last page points to the first, for a hundred pages: long enough, and it ends."""
+    conforms: Sequence[str] = CONFORMS
+    """What is advertised."""
+    faults: list[tuple[int, dict[str, str]] | str] = field(default_factory=list)
+    """Taken one a search, before any answer: (status, headers), `html`, `cut`, `slow`."""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    """Bodies of the searches that came."""
+
+    def app(self) -> Starlette:
+        """The API."""
+        return Starlette(
+            routes=[Route("/", self._landing), Route("/search", self._search, methods=["POST"])],
+        )
+
+    async def _landing(self, request: Request) -> Response:
+        root = str(request.base_url).rstrip("/")
+        return JSONResponse(
+            {
+                "type": "Catalog",
+                "id": "local",
+                "description": "items in memory",
+                "stac_version": "1.0.0",
+                "conformsTo": list(self.conforms),
+                "links": [
+                    {"rel": "root", "href": root, "type": "application/json"},
+                    {"rel": "self", "href": root, "type": "application/json"},
+                    {"rel": "search", "href": f"{root}/search", "type": "application/geo+json", "method": "POST"},
+                ],
+            }
+        )
+
+    async def _search(self, request: Request) -> Response:
+        asked = await request.json()
+        self.asked.append(asked)
+        if self.faults:
+            fault = self.faults.pop(0)
+            if fault == "html":
+                return HTMLResponse("<html><body>We are down for maintenance</body></html>")
+            if fault == "cut":
+                return Response('{"type": "FeatureCollection", "features": [', media_type="application/geo+json")
+            if fault == "slow":
+                await asyncio.sleep(3)
+            if isinstance(fault, tuple):
+                return Response("no", status_code=fault[0], headers=fault[1])
+        found = [item for item in self.items if self._fits(item, asked)]
+        if self.sorts and asked.get("sortby"):
+            found.sort(key=lambda item: str(item["properties"]["datetime"]))
+        begin = int(asked.get("token", 0))
+        end = begin + self.page
+        links = []
+        if end < len(found) or (self.endless and len(self.asked) < 100):
+            token = max(0, end - self.repeats) if end < len(found) else 0
+            href = f"{str(request.base_url).rstrip('/')}/search"
+            links = [{"rel": "next", "href": href, "method": "POST", "body": {"token": token}, "merge": True}]
+        return JSONResponse({"type": "FeatureCollection", "features": found[begin:end], "links": links})
+
+    def _fits(self, item: dict[str, Any], asked: dict[str, Any]) -> bool:
+        if item["collection"] not in asked.get("collections", [item["collection"]]):
+            return False
+        if "ids" in asked:
+            return item["id"] in asked["ids"]
+        if "bbox" in asked and not box(*asked["bbox"]).intersects(shape(item["geometry"])):
+            return False
+        if "datetime" in asked:
+            start, end = (datetime.fromisoformat(part) for part in asked["datetime"].split("/"))
+            props = item["properties"]
+            if not start <= datetime.fromisoformat(props["datetime"] or props["start_datetime"]) <= end:
+                return False
+        if self.filters:
+            for name, rule in asked.get("query", {}).items():
+                value = item["properties"].get(name)
+                if value is None or value > rule["lte"]:
+                    return False
+        return True
+
+
+@contextmanager
+def served(app: Any, **options: Any) -> Iterator[str]:
+    """An app on a free port of 127.0.0.1, from a thread of its own; gives its address."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off", **options)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        if time.monotonic() > deadline or not thread.is_alive():
+            raise RuntimeError("the local server did not start")
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    scheme = "https" if options.get("ssl_certfile") else "http"
+    try:
+        yield f"{scheme}://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        thread.join(timeout=10)
