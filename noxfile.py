@@ -140,8 +140,9 @@ def doctor(session: nox.Session) -> None:
 @nox.session(**ON)
 def bench(session: nox.Session) -> None:
     """Time what was made faster against doing without it, ratios within one run."""
-    words = _install_models(session, "tests")
+    words = _install_models(session, "live", "tests")
     session.run("python", "-m", "tests.models.bench_dates", *words)
+    session.run("python", "-m", "tests.chips.bench_reads", "--rounds", "4")
 
 
 @nox.session

@@ -1,0 +1,324 @@
+"""What the 57 windows of one chip cost, read in several ways from a slow loopback server; a script, not a test.
+
+`python -m tests.chips.bench_reads` prints medians, ratios within the run, requests a window and peak
+memory. Every measurement is a fresh process (GDAL remembers URLs), rounds are interleaved, and the
+load of the machine stands beside them. stackstac and odc-stac take part where they are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.windows
+
+from harness.chips.assemble import read_chip
+from harness.chips.chip import MODALITIES
+from harness.chips.reader import Header, Request, chip_grid, reach_of, window
+from harness.chips.recipe import Recipe, read_recipes
+from harness.chips.scenes import AoiLock, AssetRef, Scene, Timestep
+from harness.chips.sources.cog import TUNED, CogReader
+from harness.chips.store import Store
+from harness.chips.warp import project
+from harness.places import eval_folder
+from tests.chips.cogs import GSD, write_cog
+
+LONLAT, EPSG, DATES = (-73.98, 40.7), 32618, 4
+
+QUERY = "st=2026-01-01T00%3A00%3A00Z&se=2026-01-02T00%3A00%3A00Z&sp=rl&sv=2025-07-05&sr=c&sig=bench"
+"""Of the shape that a signed URL has."""
+
+MAIN_WAYS = ("default", "tuned", "pool16", "pool", "pool57", "stackstac16", "stackstac57", "odc16", "odc57", "chip")
+
+
+def recipe() -> Recipe:
+    return read_recipes(eval_folder() / "recipes")["published-rerun"]
+
+
+def write_scenes(folder: Path, base: str) -> AoiLock:
+    """57 files under names of their own: one picture a pixel size, linked."""
+    (x,), (y,) = project([LONLAT[0]], [LONLAT[1]], 4326, EPSG)
+    rng = np.random.default_rng(0)
+    made: dict[str, Path] = {}
+    for gsd, side in ((10, 2560), (20, 1280), (60, 426)):
+        west, north = (round(v / 60) * 60.0 for v in (x - side * gsd / 2, y + side * gsd / 2))
+        data = rng.integers(200, 4000, (side, side)).astype(np.uint16)
+        made[f"{gsd}"] = write_cog(folder / f"s2_{gsd}.tif", data, EPSG, (gsd, 0, west, 0, -gsd, north), block_px=512)
+        if gsd == 10:
+            power = rng.gamma(4, 0.02, (side, side)).astype(np.float32)
+            made["S1"] = write_cog(
+                folder / "s1.tif", power, EPSG, (10, 0, west, 0, -10, north), nodata=-32768, block_px=512
+            )
+    step = 1 / 3600
+    metres = rng.normal(20, 5, (1200, 1200)).astype(np.float32)
+    corner = (step, 0, LONLAT[0] - 600 * step, 0, -step, LONLAT[1] + 600 * step)
+    made["DEM"] = write_cog(folder / "dem.tif", metres, 4326, corner, block_px=512)
+
+    def scene(item: str, date: str, modality: str, epsg: int, unit: str, nodata: float | None) -> Scene:
+        assets = {}
+        for band in MODALITIES[modality].bands:
+            kind = str(GSD[band]) if modality == "S2L2A" else "S1" if modality == "S1RTC" else "DEM"
+            name = f"{item}_{band}.tif"
+            if not (folder / name).exists():
+                os.link(made[kind], folder / name)
+            gsd = {"S1": 10, "DEM": 30}.get(kind) or int(kind)
+            assets[band] = AssetRef(href=f"{base}/{name}", bands=[band], gsd_m=gsd, unit=unit, nodata=nodata)
+        when = f"{date}T15:40:00Z"
+        return Scene(collection=modality, item=item, datetime=when, baseline="05.10", epsg=epsg, assets=assets)
+
+    steps = [Timestep(modality="DEM", index=0, scenes=[scene("dem", "2021-04-22", "DEM", 4326, "m", None)], why="")]
+    for t in range(DATES):
+        date = f"2024-0{4 + t}-01"
+        optical, radar = (
+            scene(f"s2_{t}", date, "S2L2A", EPSG, "DN", 0),
+            scene(f"s1_{t}", date, "S1RTC", EPSG, "linear power", -32768),
+        )
+        steps.append(Timestep(modality="S2L2A", index=t, scenes=[optical], why=""))
+        steps.append(Timestep(modality="S1RTC", index=t, scenes=[radar], why=""))
+    return AoiLock(aoi="bench", recipe="published-rerun", centre=LONLAT, epsg=EPSG, timesteps=steps, searches=[])
+
+
+class Long:
+    """Queries as long as real ones."""
+
+    def signed(self, href: str) -> str:
+        """The address with its query."""
+        return f"{href}?{QUERY}"
+
+    def renewed(self, href: str, refused: str) -> str:
+        """The same; nothing expires here."""
+        return refused
+
+
+def signed(href: str) -> str:
+    return Long().signed(href)
+
+
+def requests_of(lock: AoiLock) -> list[Request]:
+    reach = reach_of(grid_of(lock), tuple(v[0] for v in project([LONLAT[0]], [LONLAT[1]], 4326, EPSG)))  # type: ignore[arg-type]
+    scenes = [s for step in lock.timesteps for s in step.scenes]
+    return [Request(a.href, reach, 1, s.epsg) for s in scenes for a in s.assets.values()]
+
+
+def grid_of(lock: AoiLock) -> Any:
+    return chip_grid(recipe(), lock.centre, lock.epsg, project)
+
+
+def serial(lock: AoiLock, options: dict[str, Any]) -> int:
+    """One after the other, with rasterio alone."""
+    got = 0
+    with rasterio.Env(**options):
+        for request in requests_of(lock):
+            with rasterio.open(signed(request.href)) as source:
+                transform = tuple(source.transform)[:6]
+                epsg = source.crs.to_epsg()
+                header = Header(epsg, transform, source.height, source.width, source.count, source.dtypes[0], None)
+                win = window(header, request, project)
+                got += source.read(window=rasterio.windows.Window(win.col, win.row, win.width_px, win.height_px)).size
+    return got
+
+
+def pool(lock: AoiLock, threads: int) -> int:
+    """Ours, native windows only."""
+    with CogReader(Long(), threads) as reader:
+        return sum(w.data.size for w in reader.read_all(requests_of(lock)).values())
+
+
+def chip(lock: AoiLock, store: Store | None) -> int:
+    """Ours, to the finished chip, bilinear."""
+    with CogReader(Long()) as reader:
+        return sum(layer.data.size for layer in read_chip(lock, recipe(), reader, store).chip.layers.values())
+
+
+def items(lock: AoiLock, modality: str) -> list[Any]:
+    """Scenes as STAC items, signed, for the two libraries that want them."""
+    import pystac
+
+    out = []
+    for step in lock.timesteps:
+        for scene in step.scenes if step.modality == modality else []:
+            item = pystac.Item(
+                scene.item,
+                {"type": "Point", "coordinates": list(LONLAT)},
+                [LONLAT[0] - 0.1, LONLAT[1] - 0.1, LONLAT[0] + 0.1, LONLAT[1] + 0.1],
+                __import__("datetime").datetime.fromisoformat(scene.datetime),
+                {"proj:epsg": scene.epsg, "proj:code": f"EPSG:{scene.epsg}"},
+                stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
+            )
+            for key, asset in scene.assets.items():
+                kind = str(GSD[key]) if modality == "S2L2A" else modality[:2].lower() if modality == "S1RTC" else "dem"
+                file = {"10": "s2_10", "20": "s2_20", "60": "s2_60"}.get(kind, kind)
+                with rasterio.open(Path(os.environ["BENCH_FOLDER"]) / f"{file}.tif") as source:
+                    extra = {"proj:transform": list(source.transform)[:6], "proj:shape": list(source.shape)}
+                item.add_asset(
+                    key,
+                    pystac.Asset(
+                        signed(asset.href),
+                        media_type="image/tiff; application=geotiff; profile=cloud-optimized",
+                        roles=["data"],
+                        extra_fields=extra,
+                    ),
+                )
+            out.append(item)
+    return out
+
+
+def by_stackstac(lock: AoiLock, threads: int) -> int:
+    import dask
+    import stackstac
+
+    grid = grid_of(lock)
+    west, north = grid.transform[2], grid.transform[5]
+    stacks = [
+        stackstac.stack(
+            found,
+            assets=list(MODALITIES[m].bands),
+            epsg=EPSG,
+            bounds=(west, north - 2240, west + 2240, north),
+            resolution=10,
+            snap_bounds=False,
+            dtype=np.dtype("float32"),
+            fill_value=np.float32(np.nan),
+            rescale=False,
+            errors_as_nodata=(),
+            resampling=rasterio.enums.Resampling.bilinear,
+            gdal_env=stackstac.DEFAULT_GDAL_ENV.updated(TUNED),
+        )
+        for m, found in PREPARED.items()
+    ]
+    return sum(a.size for a in dask.compute(*[s.data for s in stacks], scheduler="threads", num_workers=threads))
+
+
+def by_odc(lock: AoiLock, threads: int) -> int:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import odc.stac
+    from odc.geo.geobox import GeoBox
+
+    grid = grid_of(lock)
+    west, north = grid.transform[2], grid.transform[5]
+    box = GeoBox.from_bbox((west, north - 2240, west + 2240, north), f"EPSG:{EPSG}", resolution=10)
+    odc.stac.configure_rio(cloud_defaults=False, **TUNED)
+
+    def load(modality: str) -> int:
+        found = odc.stac.load(
+            PREPARED[modality], bands=list(MODALITIES[modality].bands), geobox=box, resampling="bilinear", pool=threads
+        )
+        return sum(v.size for v in found.data_vars.values())
+
+    with ThreadPoolExecutor(len(PREPARED)) as together:  # one call reads one collection; they do not wait for another
+        return sum(together.map(load, PREPARED))
+
+
+PREPARED: dict[str, list[Any]] = {}
+"""Items, made before the clock starts."""
+
+
+def child(way: str, file: Path) -> None:
+    """Measure one way in this process and print seconds, peak memory and pixels."""
+    lock = AoiLock.model_validate_json(file.read_text(encoding="utf-8"))
+    digits = "".join(c for c in way if c.isdigit())
+    store = Store(Path(os.environ["BENCH_FOLDER"]) / "store")
+    ways: dict[str, Callable[[], int]] = {
+        "default": lambda: serial(lock, {}),
+        "tuned": lambda: serial(lock, TUNED),
+        "pool": lambda: pool(lock, int(digits or 32)),
+        "chip": lambda: chip(lock, None),
+        "store": lambda: chip(lock, store),
+        "storewindows": lambda: sum(w.data.size for r in requests_of(lock) if (w := store.get(r)) is not None),
+        "stackstac": lambda: by_stackstac(lock, int(digits)),
+        "odc": lambda: by_odc(lock, int(digits)),
+    }
+    run = ways[way.rstrip("0123456789")]
+    if way.startswith(("stackstac", "odc")):
+        importlib.import_module("stackstac" if way.startswith("s") else "odc.stac")
+        PREPARED.update({m: items(lock, m) for m in ("S2L2A", "S1RTC", "DEM")})
+    project([0], [0], 4326, EPSG)
+    recipe()
+    if way == "store":
+        run()  # fills it in the first round; what is measured is a second chip of a process
+    began = time.perf_counter()
+    size = run()
+    took = time.perf_counter() - began
+    print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, size]))
+
+
+def main() -> None:
+    """Serve, measure in rounds, print."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--slow-rounds", type=int, default=2, help="of the two serial ways")
+    parser.add_argument("--delay", type=float, default=0.04, help="seconds a request")
+    parser.add_argument("--child", nargs=2, metavar=("WAY", "LOCK"), help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if words.child:
+        child(words.child[0], Path(words.child[1]))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        measure(Path(name), words.rounds, words.slow_rounds, words.delay)
+
+
+def measure(folder: Path, rounds: int, slow: int, delay: float) -> None:
+    """All ways, interleaved."""
+    command = [sys.executable, "-m", "tests.services.files", str(folder), "--delay", str(delay)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+        try:
+            assert server.stdout is not None
+            base = server.stdout.readline().strip()
+            lock = write_scenes(folder, base)
+            file = folder / "lock.json"
+            file.write_text(lock.model_dump_json(), encoding="utf-8")
+            assert len(requests_of(lock)) == 57
+            have = {n: importlib.util.find_spec(n) is not None for n in ("stackstac", "odc")}
+            ways = [w for w in (*MAIN_WAYS, "store", "storewindows") if have.get(w.rstrip("0123456789"), True)]
+            took: dict[str, list[float]] = {w: [] for w in ways}
+            asked: dict[str, dict[str, float]] = {}
+            memory: dict[str, float] = {}
+            load = [os.getloadavg()[0]]
+            for i in range(rounds):
+                for way in ways if i < slow else [w for w in ways if w not in ("default", "tuned")]:
+                    urllib.request.urlopen(f"{base}/-/clear").close()  # noqa: S310 (loopback)
+                    env = {**os.environ, "BENCH_FOLDER": str(folder)}
+                    run = [sys.executable, "-m", "tests.chips.bench_reads", "--child", way, str(file)]
+                    out = subprocess.run(run, env=env, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
+                    if out.returncode:
+                        sys.exit(f"{way}: {out.stderr}")
+                    print(f"round {i} {way}: {out.stdout.strip()}", file=sys.stderr, flush=True)
+                    seconds, peak, _ = json.loads(out.stdout.splitlines()[-1])
+                    took[way].append(seconds)
+                    memory[way] = max(peak, memory.get(way, 0))
+                    with urllib.request.urlopen(f"{base}/-/log") as answer:  # noqa: S310
+                        log = json.load(answer)
+                    asked.setdefault(way, {m: sum(r[0] == m for r in log) / 57 for m in ("HEAD", "GET")})
+                    load.append(os.getloadavg()[0])
+        finally:
+            server.terminate()
+    print(f"57 windows, {delay * 1000:g} ms a request; {os.cpu_count()} cores, load {min(load):.1f} to {max(load):.1f}")
+    print("way          median s   min    max   n  x default  HEAD/window  GET/window  peak MiB")
+    first = statistics.median(took["default"] or [float("nan")])
+    for way in ways:
+        t = took[way]
+        print(
+            f"{way:12} {statistics.median(t):8.3f} {min(t):6.3f} {max(t):6.3f} {len(t):3d} "
+            f"{first / statistics.median(t):9.1f} {asked[way]['HEAD']:12.2f} {asked[way]['GET']:11.2f} "
+            f"{memory[way]:9.0f}"
+        )
+    print("floor: one request for the header and one for the blocks, 2 a window")
+
+
+if __name__ == "__main__":
+    main()
