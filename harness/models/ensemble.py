@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from harness.models import synthetic, thinking
 from harness.models.audit import Loaded
 from harness.models.dates import DateCache
 from harness.models.devices.device import Device, place, resolve, to_device
+from harness.models.devices.memory import in_batches
 from harness.models.devices.precision import exact
 from harness.models.load import Base, load_adapter
 from harness.models.published import read_adapter
@@ -110,13 +111,14 @@ class Ensemble:
             WeightsError: No such adapter, or somebody merged its LoRA in place.
             RecipeError: A raw chip without a recipe, or one that the recipe cannot take.
             TopologyError: The tensors are not what the adapter's topology takes.
+            DeviceError: Memory ran out.
         """
         out: dict[str, Prediction] = {}
         for task in tasks:
             inputs = self.inputs(chip, task)
             height, width = next(iter(inputs.arrays.values())).shape[2:]
             whole = max(height, width) <= LARGEST_CHIP_PX and not height % EVEN_PX and not width % EVEN_PX
-            out[task] = self._predict_whole(inputs, task) if whole else self.predict_tiled(inputs, task)
+            out[task] = self.predict_many([inputs], task)[0] if whole else self.predict_tiled(inputs, task)
         return out
 
     def predict_tiled(
@@ -156,24 +158,41 @@ class Ensemble:
             tiles += next(iter(tile.values())).shape[0]
             return self.forward(task, {m: to_device(t, self.device) for m, t in tile.items()})
 
-        only = replace(inputs, arrays={m: inputs.arrays[m] for m in build.modalities})
-        logits = tiled(one, only, crop_px, stride_px, delta_px, batch)
+        logits = tiled(one, inputs, crop_px, stride_px, delta_px, batch)
         steps = tiles * (build.timesteps or 1)
         return Prediction(task, logits, self.dates.encoded - before if self.by_date(model) else steps)
 
-    def _predict_whole(self, inputs: Inputs, task: str) -> Prediction:
+    def predict_many(
+        self, chips: Sequence[Chip | Inputs], task: str, batch: int = 1, say: Callable[[str], None] = lambda _: None
+    ) -> list[Prediction]:
+        """Run one adapter on chips of one size, several at a time.
+
+        Args:
+            chips: As `predict`, all of one size that goes through in one pass.
+            task: Adapter id.
+            batch: How many at a time; halved where memory runs out.
+            say: Told of every halving.
+
+        Returns:
+            One prediction a chip, in their order; `dates_encoded` is that of the batch it was in.
+
+        Raises:
+            WeightsError, RecipeError, TopologyError: As `predict`.
+            DeviceError: Memory ran out at one chip.
+        """
         model = self.loaded(task).model
         refuse_merged(task, model)
-        batch = {m: to_device(_tensor(a), self.device) for m, a in inputs.arrays.items()}
-        before = self.dates.encoded
-        logits = self.forward(task, batch)
-        return Prediction(
-            adapter=task,
-            logits=np.ascontiguousarray(logits[0].float().cpu().numpy()),
-            dates_encoded=self.dates.encoded - before
-            if self.by_date(model)
-            else next(iter(inputs.arrays.values())).shape[1],
-        )
+
+        def run(some: Sequence[Inputs]) -> list[Prediction]:
+            stacked = {m: torch.cat([_tensor(x.arrays[m]) for x in some]) for m in some[0].arrays}
+            before = self.dates.encoded
+            logits = self.forward(task, {m: to_device(t, self.device) for m, t in stacked.items()})
+            held = logits.float().cpu().numpy()
+            steps = next(iter(stacked.values())).shape[2] * len(some)
+            passes = self.dates.encoded - before if self.by_date(model) else steps
+            return [Prediction(task, np.ascontiguousarray(one), passes) for one in held]
+
+        return in_batches([self.inputs(c, task) for c in chips], run, batch, self.device, say)
 
     def forward(self, task: str, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, classes, H, W) of tensors (B, C, T, H, W) on the ensemble's device."""
@@ -215,7 +234,7 @@ class Ensemble:
                     f"{chip.chip_id}: {modality} is {array.shape}; {task} takes ({bands}, {steps}, H, W) with H and W "
                     f"of {EVEN_PX} px or more"
                 )
-        return chip
+        return replace(chip, arrays={m: chip.arrays[m] for m in build.modalities})
 
     def merged(self, task: str) -> nn.Module:
         """A copy of one adapter's model with LoRA added into the weights; the ensemble keeps its own."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,12 @@ NO_GPU = Device("mps", torch.device("cpu"), "no GPU")
 """Kind mps on the CPU: what is done for MPS, where it can be looked at."""
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 # --- names

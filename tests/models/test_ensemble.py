@@ -15,7 +15,7 @@ from harness.chips.recipe import read_recipes
 from harness.chips.sources.files import read_chips
 from harness.chips.tensors import to_inputs
 from harness.claims.families import Family
-from harness.errors import RecipeError, RegistryError, TopologyError, WeightsError
+from harness.errors import DeviceError, RecipeError, RegistryError, TopologyError, WeightsError
 from harness.models.batchnorm import recompute
 from harness.models.ensemble import Ensemble, load_family
 from harness.models.synthetic import MARKER, write_adapter
@@ -206,6 +206,38 @@ def test_larger_and_uneven_images_are_tiled(ensemble: Ensemble) -> None:
         prediction = ensemble.predict(inputs(size), ["buildings_nyc"])["buildings_nyc"]
         assert prediction.logits.shape == (2, size, size)
         assert prediction.dates_encoded == tiles
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_that_is_said(
+    ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chips = [inputs(seed=i) for i in range(3)]
+    alone = [ensemble.predict(c, ["lulc_nyc"])["lulc_nyc"].logits for c in chips]
+    plain, said = type(ensemble).forward, list[str]()
+
+    def tight(self: Ensemble, task: str, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        if next(iter(batch.values())).shape[0] > limit:
+            raise torch.OutOfMemoryError("out of memory, says the test")
+        out: torch.Tensor = plain(self, task, batch)
+        return out
+
+    monkeypatch.setattr(type(ensemble), "forward", tight)
+    limit = 1
+    together = ensemble.predict_many(chips, "lulc_nyc", batch=3, say=said.append)
+    assert len(said) == 1
+    assert "out of memory with 3 at a time; going on with 1" in said[0]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other.logits, atol=1e-5)
+    limit = 0
+    with pytest.raises(DeviceError, match="out of memory at batch 1"):
+        ensemble.predict(chips[0], ["lulc_nyc"])
+
+
+def test_the_order_and_number_of_modalities_given_change_no_bit(ensemble: Ensemble) -> None:
+    x = inputs()
+    turned = {m: x.arrays[m] for m in reversed(list(x.arrays))} | {"NDVI": x.arrays["DEM"]}
+    one, two = (ensemble.predict(each, ["lulc_nyc"])["lulc_nyc"].logits for each in (x, replace(x, arrays=turned)))
+    assert np.array_equal(one, two)
 
 
 def test_an_unknown_task_is_refused(ensemble: Ensemble) -> None:
