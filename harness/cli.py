@@ -209,11 +209,14 @@ def reproduce(
     Example: harness reproduce --source files --chips my-chips --weights my-weights --recipe pretraining
     """
     if source is None:
-        given = [n for n, v in (("--chips", chips), ("--weights", weights), ("--labels", labels)) if v]
+        options = (("--chips", chips), ("--weights", weights), ("--labels", labels), ("--task", tasks))
+        given = [n for n, v in (*options, ("--declare", declare), ("--greedy", greedy)) if v]
         if given:
             raise RegistryError(f"{given[0]} goes with --source files")
         _reproduce_cards(family, check, folder, root)
         return
+    if check:
+        raise RegistryError("--check goes without --source: it compares the committed reports")
     if chips is None:
         raise RegistryError("--source files needs --chips FOLDER; docs/chips-folder.md shows the form")
     from harness.measure import Request, measure

@@ -50,7 +50,7 @@ def compare(
     from harness.models.devices import equivalence
     from harness.models.devices.device import resolve
     from harness.models.devices.equivalence_inputs import make_inputs
-    from harness.models.ensemble import load_family
+    from harness.models.ensemble import DTYPES, load_family
     from harness.models.synthetic import write_family
 
     folder = eval_folder(root)
@@ -63,7 +63,11 @@ def compare(
         at = cache_folder() / f"random-{family}-0"
         step(f"writing random weights in the published format to {at}, about 1.8 GB")
         write_family(chosen, at)
-    names = tasks or tuple(a.id for a in chosen.adapters)
+    if dtype not in DTYPES:
+        raise RegistryError(f"dtype {dtype!r}: not known; there are {', '.join(DTYPES)}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise RegistryError(f"{out}: is no folder; name another with --out")
+    names = tuple(dict.fromkeys(tasks)) or tuple(a.id for a in chosen.adapters)
     where = resolve(device, check=False)  # operators that fail there go into the record
     step("loading the reference: float32 on the CPU")
     reference = load_family(chosen, at, tasks=names, device="cpu")

@@ -124,9 +124,12 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
     if request.recipe not in recipes:
         raise RegistryError(f"no recipe {request.recipe!r}; there are {', '.join(sorted(recipes))}")
     maps = [read_label_map(path, view.schemes) for path in request.labels]
+    runs = request.out or folder / "runs"
+    if runs.exists() and not runs.is_dir():
+        raise RegistryError(f"{runs}: is no folder; name another with --out")
     step(f"reading chips from {request.chips}")
     chips = dict(each_chip(request.chips, request.declared, None, view.schemes))
-    tasks = request.tasks or tuple(a.id for a in family.adapters)
+    tasks = tuple(dict.fromkeys(request.tasks)) or tuple(a.id for a in family.adapters)
     for task in tasks:
         family.adapter(task)
     step("importing the torch stack")
@@ -151,11 +154,13 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
     for task in tasks:
         if request.batch_norm == "recomputed" and not ensemble.adapters[task].audit.batch_norm.in_file:
             step(f"{task}: counting batch-norm statistics on the chips")
-            recompute(ensemble, task, _suitable(ensemble, task, chips.values()))
+            suitable = list(_suitable(ensemble, task, chips.values()))
+            if suitable:  # otherwise every chip says below why it does not run
+                recompute(ensemble, task, suitable)
         scores, schemes = [], set()
         for name, chip in chips.items():
             step(f"{task}: {name}")
-            label = chip if isinstance(chip, ChipError) else _label(chip, family.adapter(task), maps)
+            label = chip if isinstance(chip, ChipError) else _label_or_error(chip, family.adapter(task), maps)
             scores.append(_score(ensemble, task, name, chip, label, arrays[name]))
             schemes |= {label.scheme} if isinstance(label, Label) and scores[-1].scored else set()
         audit = ensemble.adapters[task].audit
@@ -177,15 +182,17 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
     commit, dirty = _commit(folder)
     conditions = {
         "seed": str(request.seed),
+        "build": ensemble.device.build(),
         "tokens": "greedy" if request.greedy else "sampled",
         "float32 products": prepared.matmul,
         "torchvision": prepared.torchvision,
         "batch norm": request.batch_norm,
         "dates": "each encoded once, one at a time",
     }
+    target = _reserved(request.out or folder / "runs", f"{now:%Y%m%dT%H%M%SZ}-{family.id}-{request.recipe}")
     run = RunRecord(
         schema=SCHEMA,
-        id=f"{now:%Y%m%dT%H%M%SZ}-{family.id}-{request.recipe}",
+        id=target.name,
         created=now.isoformat(),
         who=_who(),
         command=request.command,
@@ -202,11 +209,30 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         adapters=adapters,
         measurements=found,
     )
-    target = (request.out or folder / "runs") / run.id
     _write_arrays(target / "arrays", arrays)
     write_run(run, target)
     _latest(target)
     return Measured(run, target)
+
+
+def _reserved(runs: Path, name: str) -> Path:
+    """A new folder of that name, with a number behind it where the name is taken.
+
+    Raises:
+        RegistryError: It cannot be made.
+    """
+    for number in range(1, 1000):
+        target = runs / (name if number == 1 else f"{name}-{number}")
+        try:
+            target.mkdir(parents=True)
+        except FileExistsError:
+            if not runs.is_dir():
+                raise RegistryError(f"{runs}: is no folder; name another with --out") from None
+        except OSError as err:
+            raise RegistryError(f"{runs}: cannot be written: {err.strerror or err}; name another with --out") from err
+        else:
+            return target
+    raise RegistryError(f"{runs}: {name} is taken a thousand times")
 
 
 def _suitable(ensemble: Ensemble, task: str, chips: Iterable[Chip | ChipError]) -> Iterator[Inputs]:
@@ -225,6 +251,13 @@ def _weights(request: Request, family: Family, step: Step) -> Path | None:
     folder = request.weights or cache_folder() / f"random-{family.id}-{request.seed}"
     step(f"writing random weights in the published format to {folder}, about 1.8 GB")
     return write_family(family, folder, request.seed)
+
+
+def _label_or_error(chip: Chip, adapter: Adapter, maps: Sequence[LabelMap]) -> Label | str:
+    try:
+        return _label(chip, adapter, maps)
+    except ChipError as err:
+        return str(err)
 
 
 def _label(chip: Chip, adapter: Adapter, maps: Sequence[LabelMap]) -> Label | str:

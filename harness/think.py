@@ -68,6 +68,8 @@ def think(
         ChipError: No such chip.
         WeightsError, TopologyError, RecipeError, DeviceError: As the rooms below say.
     """
+    if seeds == 1:
+        raise RegistryError("--seeds 1 shows no spread; give 2 or more")
     from harness.models.generation.generate import load_generator
     from harness.models.generation.think import RECIPE, reference
     from harness.models.generation.think import think as think_of
@@ -96,6 +98,8 @@ def think(
         arrays = thought.generated.arrays
         made = {m: thought.generated.lulc if m == "LULC" else arrays[m][0] for m in to}
         rows = [Row(m, pixels, reference(each, m)) for m, pixels in made.items()]
+        if "S2L2A" not in each.layers:
+            raise ChipError(f"{each.id}: no S2L2A to draw the picture from")
         layer = each.layers["S2L2A"]
         rgb, stretch = stretch_rgb(layer.data[0, [layer.bands.index(b) for b in ("B04", "B03", "B02")]])
         words = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from harness.chips.chip import MODALITIES, Layer
 from harness.chips.units import UNKNOWN, Evidence
 from harness.errors import UnitError
@@ -23,6 +25,13 @@ WORDS = {
     "class code": "class code",
 }
 """How units may be written, in lower case."""
+
+
+MOST_NEGATIVE = 0.01
+"""Share of negative pixels that noise removal may leave in a file of power."""
+
+BYTE, BRIGHTEST = 255, 2.5
+"""Largest value of 8 bits; largest reflectance that a file may hold, glint included."""
 
 
 def declared_units(*given: Mapping[str, str], where: str) -> dict[str, str]:
@@ -68,4 +77,27 @@ def agreed_unit(layer: Layer, seen: Evidence) -> str:
     if seen.verdict == UNKNOWN and not layer.declared:
         options = " or ".join(advice(layer.modality, u) for u in MODALITIES[layer.modality].units)
         raise UnitError(f"{source}: the unit of {layer.modality} cannot be told ({seen.why}); {options}")
+    if seen.verdict == UNKNOWN and (why := _impossible(layer)):
+        raise UnitError(
+            f"{source}: {layer.modality} is declared as {named(layer.unit)}, but {why}; correct the declaration or "
+            "the file"
+        )
     return layer.unit
+
+
+def _impossible(layer: Layer) -> str | None:
+    """Why a declared unit cannot be, where the pixels look like none that is known."""
+    values = layer.data[np.isfinite(layer.data)]
+    if not values.size:
+        return None
+    low, high = float(values.min()), float(values.max())
+    negative = float((values < 0).mean())
+    if layer.unit == "linear power" and negative > MOST_NEGATIVE:
+        return f"{negative:.1%} of its pixels are negative, and power never is"
+    if layer.unit == "dB" and low >= 0:
+        return "none of its pixels is negative, as backscatter of land and water nearly always is"
+    if layer.unit == "DN" and high <= BYTE:
+        return f"its largest pixel is {high:g}: 8 bits or percent"
+    if layer.unit == "1" and high > BRIGHTEST:
+        return f"its largest pixel is {high:g}, and reflectance does not exceed 2"
+    return None

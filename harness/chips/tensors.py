@@ -14,6 +14,7 @@ from harness.chips.units import (
     OFFSET,
     REFLECTANCE_SCALE,
     UNKNOWN,
+    by_slice,
     harmonised,
     s1_unit,
     s2_offset,
@@ -187,7 +188,7 @@ def _converted(chip: Chip, recipe: Recipe, layer: Layer, notes: list[str]) -> Pi
 
 
 def _backscatter(recipe: Recipe, layer: Layer, notes: list[str]) -> Pixels:
-    seen = s1_unit(layer.data)
+    seen = by_slice(layer.data, s1_unit)
     unit, wanted = agreed_unit(layer, seen), recipe.s1.unit
     if unit != wanted and not layer.declared:
         raise UnitError(
@@ -214,7 +215,7 @@ def _backscatter(recipe: Recipe, layer: Layer, notes: list[str]) -> Pixels:
 
 
 def _reflectance(chip: Chip, recipe: Recipe, layer: Layer, notes: list[str]) -> Pixels:
-    seen = s2_unit(layer.data)
+    seen = by_slice(layer.data, s2_unit)
     unit = agreed_unit(layer, seen)
     data: Pixels = layer.data
     if unit == "1":

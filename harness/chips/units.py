@@ -5,7 +5,7 @@ Every verdict is a rule with its reason in words; where pixels cannot tell, the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -128,6 +128,31 @@ def s1_unit(data: Pixels) -> Evidence:
     if negative <= DARK_SHARE and 0 <= median <= 1 and high <= 100:
         return Evidence("linear power", small, f"{seen}; a chip in dB is mostly negative")
     return Evidence(UNKNOWN, max(negative, small), f"{seen}; that fits neither dB nor linear power")
+
+
+MIXED = "mixed"
+"""Verdict where dates or bands of one layer are in different units."""
+
+
+def by_slice(data: Pixels, judge: Callable[[Pixels], Evidence]) -> Evidence:
+    """Judge a layer whole, and each date and band of it: they must not contradict each other.
+
+    Args:
+        data: Shape (T, C, H, W), NaN where nodata.
+        judge: `s1_unit` or `s2_unit`.
+
+    Returns:
+        The whole layer's verdict, or `mixed` with the first date and band of each unit.
+    """
+    found: dict[str, str] = {}
+    for t, date in enumerate(data):
+        for c, band in enumerate(date):
+            seen = judge(band[None])
+            if seen.verdict != UNKNOWN:
+                found.setdefault(seen.verdict, f"date {t}, band {c + 1}")
+    if len(found) > 1:
+        return Evidence(MIXED, 1.0, "; ".join(f"{where} looks like {unit}" for unit, where in found.items()))
+    return judge(data)
 
 
 def s2_unit(data: Pixels) -> Evidence:

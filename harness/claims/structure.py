@@ -9,6 +9,7 @@ from harness.claims.groups import figure
 from harness.claims.model import Claim
 from harness.claims.registry import Registry
 from harness.records import LoadAudit, Measurement, StructureRow
+from harness.vocabulary import METRICS
 
 MB, GB = 1_000_000, 1_000_000_000
 """As harness.vocabulary has them: powers of ten."""
@@ -89,5 +90,5 @@ def measurements(registry: Registry, rows: list[StructureRow]) -> list[Measureme
     out = []
     for row in rows:
         claim = registry.find(row.claim)[0]
-        out.append(Measurement(quantity=claim.quantity, value=row.counted, n=1, unit=claim.unit or "1"))
+        out.append(Measurement(quantity=claim.quantity, value=row.counted, n=1, unit=METRICS[row.metric].unit))
     return out

@@ -27,7 +27,7 @@ from harness.models.devices.device import Device, place, resolve, to_device
 from harness.models.devices.memory import in_batches
 from harness.models.devices.precision import exact
 from harness.models.load import Base, load_adapter
-from harness.models.published import read_adapter
+from harness.models.published import CONFIG, read_adapter
 from harness.models.tiles import CROP_PX, DELTA_PX, EVEN_PX, STRIDE_PX, tiled
 from harness.models.weights import read_weights
 from harness.places import eval_folder
@@ -149,7 +149,7 @@ class Ensemble:
             TopologyError: As `predict` and `tiled`.
         """
         model, build = self.loaded(task).model, self.family.build_of(task)
-        refuse_merged(task, model)
+        self.refuse_merged()
         inputs = self.inputs(chip, task)
         before, tiles = self.dates.encoded, 0
 
@@ -181,13 +181,19 @@ class Ensemble:
             DeviceError: Memory ran out at one chip.
         """
         model = self.loaded(task).model
-        refuse_merged(task, model)
+        self.refuse_merged()
 
         def run(some: Sequence[Inputs]) -> list[Prediction]:
             stacked = {m: torch.cat([_tensor(x.arrays[m]) for x in some]) for m in some[0].arrays}
             before = self.dates.encoded
             logits = self.forward(task, {m: to_device(t, self.device) for m, t in stacked.items()})
             held = logits.float().cpu().numpy()
+            if not np.isfinite(held).all():
+                broken, where = int((~np.isfinite(held)).sum()), ", ".join(x.chip_id for x in some)
+                raise WeightsError(
+                    f"{task}: {broken:,} logits of {where} are not finite in {self.dtype}; weights out of range, or a "
+                    "precision that overflows: try --dtype float32"
+                )
             steps = next(iter(stacked.values())).shape[2] * len(some)
             passes = self.dates.encoded - before if self.by_date(model) else steps
             return [Prediction(task, np.ascontiguousarray(one), passes) for one in held]
@@ -260,6 +266,20 @@ class Ensemble:
                 seen[t.data_ptr()] = size
         return held, sum(seen.values())
 
+    def refuse_merged(self) -> None:
+        """Refuse to run after LoRA of any adapter was merged in place or switched off: base weights are shared.
+
+        Raises:
+            WeightsError: Names the first such layer.
+        """
+        for task, each in self.adapters.items():
+            for name, module in each.model.named_modules():
+                if getattr(module, "merged_adapters", None) or getattr(module, "_disable_adapters", False) is True:
+                    raise WeightsError(
+                        f"{task}: LoRA was merged in place or switched off at {name}; adapters share that weight. Load "
+                        "the family again, and use `merged` for a merged copy"
+                    )
+
     def loaded(self, task: str) -> Loaded:
         """One adapter's model and its load audit.
 
@@ -280,20 +300,6 @@ def _tensor(array: NDArray[np.float32]) -> Tensor:
     """A batch of one, without a copy where the array can be written to."""
     tensor: Tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     return tensor[None]
-
-
-def refuse_merged(task: str, model: nn.Module) -> None:
-    """Refuse a model whose LoRA was merged in place.
-
-    Raises:
-        WeightsError: Names the first such layer.
-    """
-    for name, module in model.named_modules():
-        if getattr(module, "merged_adapters", None):
-            raise WeightsError(
-                f"{task}: LoRA was merged in place at {name}; every adapter shares that weight. Load the family again, "
-                "and use `merged` for a merged copy"
-            )
 
 
 def load_family(
@@ -338,6 +344,8 @@ def load_family(
     folder = eval_folder(root)
     chosen = _named(read_families(folder / "families"), family, "family") if isinstance(family, str) else family
     how = _named(read_recipes(folder / "recipes"), recipe, "recipe") if isinstance(recipe, str) else recipe
+    if batch_norm not in ("refuse", "initial", "recomputed"):
+        raise TopologyError(f"batch_norm {batch_norm!r}: refuse, initial or recomputed")
     if dtype not in DTYPES:
         raise TopologyError(f"dtype {dtype!r}: not known; there are {', '.join(DTYPES)}")
     where = resolve(device) if isinstance(device, str) else device
@@ -351,9 +359,9 @@ def load_family(
     pin = chosen.base()
     if pin is None or pin.file is None:
         raise WeightsError(f"family {chosen.id}: no pin names the base's file")
-    random = (at / synthetic.MARKER).is_file()
+    wanted = list(dict.fromkeys(tasks)) if tasks is not None else [a.id for a in chosen.adapters]
+    random = (at / synthetic.MARKER).is_file() or any(_says_random(at / chosen.adapter(t).folder) for t in wanted)
     base = Base(read_weights(at / pin.file, None if random else pin.sha256))
-    wanted = list(tasks) if tasks is not None else [a.id for a in chosen.adapters]
     adapters = {}
     for task in wanted:
         files = read_adapter(chosen, chosen.adapter(task), at)
@@ -373,3 +381,11 @@ def _named(table: dict[str, T], name: str, kind: str) -> T:
     if name not in table:
         raise RegistryError(f"no {kind} {name!r}; there are {', '.join(sorted(table)) or 'none'}")
     return table[name]
+
+
+def _says_random(folder: Path) -> bool:
+    """Whether an adapter's config names random weights as its base; a config that cannot be read is refused later."""
+    try:
+        return synthetic.RANDOM_BASE in (folder / CONFIG).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.claims.families import Family
 from harness.errors import WeightsError
 from harness.models.audit import Loaded, account
-from harness.models.published import AdapterFiles
+from harness.models.published import AdapterFiles, check_counts
 from harness.models.topology import Topology, build_topology, explained, has_lora, inject_lora
 from harness.models.weights import WeightFile
 
@@ -76,6 +76,7 @@ def load_adapter(
     inject_lora(encoder, files.config.r, files.config.lora_alpha, build.lora_targets)
     load_lora(topology, files)
     fresh = load_decoder(topology, files, batch_norm)
+    check_counts(files)
     return account(
         topology,
         files,
@@ -153,7 +154,13 @@ def _put(root: nn.Module, name: str, parameter: nn.Parameter) -> None:
 
 
 def _check_rank(files: AdapterFiles) -> None:
+    for file in (files.lora, files.decoder):
+        for name, tensor in file.tensors.items():
+            if not tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
+                raise WeightsError(f"{file.path}: {name} is of type {tensor.dtype}; weights are floating-point")
     shapes = {n: tuple(t.shape) for n, t in files.lora.tensors.items()}
+    if flat := [n for n, s in shapes.items() if len(s) != 2 and (".lora_A." in n or ".lora_B." in n)]:
+        raise WeightsError(f"{files.lora.path}: {flat[0]} is {list(shapes[flat[0]])}; a LoRA matrix has two dimensions")
     ranks = {s[0] for n, s in shapes.items() if ".lora_A." in n} | {s[1] for n, s in shapes.items() if ".lora_B." in n}
     if ranks and ranks != {files.config.r}:
         raise WeightsError(

@@ -27,7 +27,7 @@ class AdapterConfig(BaseModel):
     """`LORA`."""
     r: int = Field(ge=1)
     """Rank."""
-    lora_alpha: float = Field(gt=0)
+    lora_alpha: float = Field(gt=0, allow_inf_nan=False)
     """The LoRA product is scaled by lora_alpha / r."""
     target_modules: list[str]
     """Module names with LoRA."""
@@ -41,6 +41,19 @@ class AdapterConfig(BaseModel):
     """Entries of the LoRA file, as its author counted them."""
     decoder_param_count: int | None = None
     """Entries of the decoder file, as its author counted them: with buffers where it has them."""
+
+
+CHANGING = ("use_rslora", "use_dora", "fan_in_fan_out", "alpha_pattern", "rank_pattern", "modules_to_save")
+"""Fields of PEFT's LoraConfig that change what a LoRA pair does, or bring tensors of their own."""
+
+
+def _check_fields(raw: dict[str, object], path: Path) -> None:
+    """Refuse what would be ignored and matters."""
+    active = [name for name in CHANGING if raw.get(name)]
+    if raw.get("bias", "none") != "none":
+        active.append("bias")
+    if active:
+        raise WeightsError(f"{path}: {', '.join(active)}: this changes what LoRA does, and only plain LoRA is known")
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,10 @@ def read_adapter(family: Family, adapter: Adapter, root: Path) -> AdapterFiles:
     path = folder / CONFIG
     try:
         raw = path.read_bytes()
-        config = AdapterConfig.model_validate(json.loads(raw))
+        held = json.loads(raw)
+        config = AdapterConfig.model_validate(held)
+    except UnicodeDecodeError as err:
+        raise WeightsError(f"{path}: not UTF-8 text; download it again") from err
     except OSError as err:
         raise WeightsError(
             f"{path}: cannot be read: {err.strerror or err}; the folder form is <adapter>/{CONFIG}, {LORA}, {DECODER}"
@@ -93,6 +109,7 @@ def read_adapter(family: Family, adapter: Adapter, root: Path) -> AdapterFiles:
         raise WeightsError(f"{path}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from err
     if config.peft_type != "LORA":
         raise WeightsError(f"{path}: peft_type {config.peft_type!r}; only LORA is known")
+    _check_fields(held, path)
     return AdapterFiles(
         adapter=adapter,
         config=config,
@@ -101,3 +118,21 @@ def read_adapter(family: Family, adapter: Adapter, root: Path) -> AdapterFiles:
         lora=read_weights(folder / LORA, _pinned(family, adapter, LORA)),
         decoder=read_weights(folder / DECODER, _pinned(family, adapter, DECODER)),
     )
+
+
+def check_counts(files: AdapterFiles) -> None:
+    """Hold the config's counts against the files, after every cause that has a better name.
+
+    Raises:
+        WeightsError: A count differs.
+    """
+    config, path = files.config, files.config_path
+    for name, stated, file in (
+        ("lora_param_count", config.lora_param_count, files.lora),
+        ("decoder_param_count", config.decoder_param_count, files.decoder),
+    ):
+        if stated is not None and stated != file.entries:
+            raise WeightsError(
+                f"{path}: {name} {stated:,}, {file.path.name} holds {file.entries:,} entries; the two files belong to "
+                "different adapters, or one is incomplete"
+            )

@@ -31,6 +31,10 @@ MARKER = "RANDOM-WEIGHTS.json"
 """Written beside the files; a folder that holds it never counts as published weights."""
 
 
+RANDOM_BASE = "random weights of this project"
+"""What the config of such an adapter names as its base: known as random even without the marker."""
+
+
 def uniform(name: str, shape: tuple[int, ...], scale: float, seed: int, centre: float = 0.0) -> Tensor:
     """Numbers in [centre - scale, centre + scale), float32, fixed by name, shape and seed alone."""
     generator = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
@@ -113,7 +117,7 @@ def write_adapter(
         "lora_alpha": int(ALPHA),
         "lora_dropout": 0.05,
         "target_modules": list(build.lora_targets),
-        "base_model_name_or_path": "random weights of this project",
+        "base_model_name_or_path": RANDOM_BASE,
         "num_classes": adapter.classes,
         "decoder_name": build.decoder,
         "lora_param_count": sum(t.numel() for t in lora.values()),
@@ -171,7 +175,8 @@ def write_family(family: Family, folder: Path, seed: int = 0, *, only: list[str]
     wanted = {"family": family.id, "seed": seed, "adapters": sorted(only or [a.id for a in family.adapters])}
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == wanted:
         return folder
-    marker.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text(json.dumps({**wanted, "unfinished": True}), encoding="utf-8")  # first: a kill leaves it marked
     pin = family.base()
     write_base(family, folder / (pin.file if pin and pin.file else "base.pt"), seed)
     for adapter in family.adapters:

@@ -90,12 +90,20 @@ def read_weights(path: Path, sha256: str | None = None) -> WeightFile:
             f"{path}: sha256 {actual} where {sha256} is pinned; the file is of another revision, or damaged: "
             "download it again, or correct the pin in eval/families/"
         )
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    if head.startswith((b"version https://git-lfs", b"<!DOCTYPE", b"<!doctype", b"<html")):
+        kind = "a Git LFS pointer" if head.startswith(b"version") else "a web page"
+        raise WeightsError(f"{path}: is {kind} and not the file itself; download it again")
     tensors = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
     if not tensors:
         raise WeightsError(f"{path}: holds no tensors")
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
     if bad:
         raise WeightsError(f"{path}: NaN or infinity in {len(bad)} tensors, first {bad[0]}; the file is damaged")
+    negative = [n for n, t in tensors.items() if n.endswith("running_var") and bool((t < 0).any())]
+    if negative:
+        raise WeightsError(f"{path}: {negative[0]} is a variance and negative; the file is damaged")
     return WeightFile(path, actual, path.stat().st_size, sha256 is not None, tensors)
 
 

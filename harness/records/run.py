@@ -129,8 +129,10 @@ def read_run(path: Path) -> RunRecord:
     """
     try:
         run = RunRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as err:
+    except (FileNotFoundError, NotADirectoryError) as err:
         raise RegistryError(f"{path}: no such run; `harness reproduce` writes one") from err
+    except (OSError, UnicodeDecodeError) as err:
+        raise RegistryError(f"{path}: cannot be read as text ({err}); delete the folder and run again") from err
     except json.JSONDecodeError as err:
         raise RegistryError(f"{path}:{err.lineno}: not JSON: {err.msg}; delete the folder and run again") from err
     except ValidationError as err:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.claims.families import Family
-from harness.errors import DeviceError
+from harness.errors import DeviceError, RegistryError
 from harness.models.devices import device as devices
 from harness.models.devices import operators, precision
 from harness.models.devices.device import Device, available, fallback_allowed, place, resolve, to_device
@@ -77,7 +77,7 @@ def test_a_rocm_build_is_not_called_cuda(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_device_that_is_not_there_is_an_error_of_the_device() -> None:
-    with pytest.raises(DeviceError, match=r"device 'tpu' is not known; there are auto, cuda, rocm, mps, cpu"):
+    with pytest.raises(RegistryError, match=r"device 'tpu' is not known; there are auto, cuda, rocm, mps, cpu"):
         resolve("tpu")
     absent = next(k for k in devices.ORDER if k not in available())
     with pytest.raises(DeviceError, match=f"device '{absent}' is not there; torch .* finds .*cpu") as caught:

@@ -106,8 +106,48 @@ def test_a_merge_in_place_is_never_used_in_silence(narrow: Family, narrow_weight
     ensemble = load_family(narrow, narrow_weights, tasks=PLAIN, device="cpu")
     layer = next(m for m in ensemble.adapters["lulc_nyc"].model.modules() if isinstance(m, LoraLayer))
     layer.merge()
-    with pytest.raises(WeightsError, match=r"merged in place at encoder\.encoder\.encoder\.0\.attn\.qkv"):
+    with pytest.raises(
+        WeightsError, match=r"merged in place or switched off at encoder\.encoder\.encoder\.0\.attn\.qkv"
+    ):
         ensemble.predict(inputs(), ["lulc_nyc"])
+
+
+def test_a_merge_of_one_adapter_stops_the_others_too(narrow: Family, narrow_weights: Path) -> None:
+    ensemble = load_family(narrow, narrow_weights, tasks=PLAIN, device="cpu")
+    layer = next(m for m in ensemble.adapters["lulc_nyc"].model.modules() if isinstance(m, LoraLayer))
+    layer.merge()
+    with pytest.raises(WeightsError, match="lulc_nyc: LoRA was merged in place"):
+        ensemble.predict(inputs(), ["buildings_nyc"])
+
+
+def test_lora_that_was_switched_off_is_refused(narrow: Family, narrow_weights: Path) -> None:
+    ensemble = load_family(narrow, narrow_weights, tasks=["lulc_nyc"], device="cpu")
+    layer = next(m for m in ensemble.adapters["lulc_nyc"].model.modules() if isinstance(m, LoraLayer))
+    layer.enable_adapters(False)
+    with pytest.raises(WeightsError, match="switched off"):
+        ensemble.predict(inputs(), ["lulc_nyc"])
+
+
+def test_logits_that_are_no_numbers_are_never_a_class(narrow: Family, narrow_weights: Path) -> None:
+    ensemble = load_family(narrow, narrow_weights, tasks=["lulc_nyc"], device="cpu")
+    layer = ensemble.adapters["lulc_nyc"].model.get_submodule("head.head.2")
+    layer.bias.data[1] = float("nan")
+    with pytest.raises(WeightsError, match=r"4,096 logits of chip-0 are not finite in float32"):
+        ensemble.predict(inputs(), ["lulc_nyc"])
+
+
+def test_float32_is_exact_inside_a_forward(ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    hook = ensemble.adapters["lulc_nyc"].model.register_forward_pre_hook(
+        lambda *_: seen.append(torch.get_float32_matmul_precision())
+    )
+    torch.set_float32_matmul_precision("medium")
+    try:
+        ensemble.predict(inputs(), ["lulc_nyc"])
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        hook.remove()
+    assert seen == ["highest"]
 
 
 def test_lora_matters(narrow: Family, narrow_weights: Path) -> None:

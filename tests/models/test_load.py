@@ -16,11 +16,12 @@ from torch import Tensor
 
 from harness.claims.families import Family
 from harness.errors import HarnessError, WeightsError
+from harness.models import synthetic
 from harness.models.audit import Loaded
 from harness.models.ensemble import load_family
 from harness.models.load import Base, load_adapter, load_base
 from harness.models.published import CONFIG, DECODER, LORA, read_adapter
-from harness.models.synthetic import write_adapter
+from harness.models.synthetic import MARKER, write_adapter
 from harness.models.topology import build_topology, inject_lora
 from harness.models.weights import read_weights
 
@@ -361,3 +362,100 @@ def test_no_weights_says_how_to_name_them(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("HARNESS_WEIGHTS", raising=False)
     with pytest.raises(HarnessError, match=r"--weights.*HARNESS_WEIGHTS"):
         load_family("terramind-nyc", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"use_rslora": True}, "use_rslora: this changes what LoRA does"),
+        ({"use_dora": True}, "use_dora"),
+        ({"alpha_pattern": {"attn.qkv": 8}}, "alpha_pattern"),
+        ({"bias": "lora_only"}, "bias"),
+        ({"lora_param_count": 1}, "lora_param_count 1, adapter_model.safetensors holds"),
+        ({"decoder_param_count": 7}, "decoder_param_count 7"),
+        ({"lora_alpha": float("inf")}, "lora_alpha"),
+    ],
+)
+def test_config_fields_that_would_be_ignored_are_refused(
+    narrow: Family, folder: Path, fields: dict[str, object], words: str
+) -> None:
+    configure(folder, "lulc_nyc", **fields)
+    with pytest.raises(WeightsError, match=words):
+        load(narrow, folder)
+
+
+def test_tensors_that_are_one_in_the_model_must_be_equal_in_the_file(narrow: Family, folder: Path) -> None:
+    held = torch.load(folder / "base.pt", weights_only=True)
+    name = next(n for n in held if n.endswith("to_logits.weight"))
+    held[name] = held[name] + 1
+    (folder / "base.pt").unlink()
+    torch.save(held, folder / "base.pt")
+    with pytest.raises(WeightsError, match="are one tensor in the model and differ in the file"):
+        load(narrow, folder, "tim_nyc")
+
+
+def test_statistics_that_moved_in_variance_alone_have_moved(narrow: Family, folder: Path) -> None:
+    rewrite(
+        folder / "lulc_nyc" / DECODER,
+        lambda d: {n: torch.zeros_like(t) if n.endswith("running_mean") else t for n, t in d.items()},
+    )
+    assert load(narrow, folder).audit.batch_norm.moved == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        (LORA, lambda d: {n: t.to(torch.int32) for n, t in d.items()}, "is of type torch.int32"),
+        (LORA, lambda d: {n: t[:, 0].contiguous() if ".lora_B." in n else t for n, t in d.items()}, "two dimensions"),
+        (DECODER, lambda d: {n: -t if n.endswith("running_var") else t for n, t in d.items()}, "variance and negative"),
+    ],
+)
+def test_tensors_of_another_kind_are_refused(
+    narrow: Family, folder: Path, name: str, change: Change, words: str
+) -> None:
+    rewrite(folder / "lulc_nyc" / name, change)
+    with pytest.raises(WeightsError, match=words):
+        load(narrow, folder)
+
+
+def test_an_integer_base_is_refused(narrow: Family, folder: Path) -> None:
+    held = torch.load(folder / "base.pt", weights_only=True)
+    held["encoder_norm.weight"] = held["encoder_norm.weight"].to(torch.int64)
+    (folder / "base.pt").unlink()
+    torch.save(held, folder / "base.pt")
+    with pytest.raises(WeightsError, match=r"encoder_norm\.weight is of type torch\.int64"):
+        load(narrow, folder)
+
+
+def test_a_pointer_in_place_of_a_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "base.pt"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(WeightsError, match="a Git LFS pointer"):
+        read_weights(path)
+    path.write_text("<!DOCTYPE html><html></html>")
+    with pytest.raises(WeightsError, match="a web page"):
+        read_weights(path)
+
+
+def test_an_adapters_file_is_held_against_its_pin(narrow: Family, folder: Path) -> None:
+    pin = narrow.pins[0].model_copy(update={"file": f"lulc_nyc/{LORA}", "sha256": "0" * 64})
+    pinned = narrow.model_copy(update={"pins": [*narrow.pins, pin]})
+    with pytest.raises(WeightsError, match="is pinned"):
+        load(pinned, folder)
+
+
+def test_random_weights_stay_random_without_their_marker(narrow: Family, folder: Path) -> None:
+    (folder / MARKER).unlink()
+    ensemble = load_family(narrow, folder, tasks=["lulc_nyc"], device="cpu")
+    assert ensemble.adapters["lulc_nyc"].audit.random_weights
+
+
+def test_a_killed_writer_leaves_its_marker(narrow: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(synthetic, "write_adapter", killed)
+    with pytest.raises(KeyboardInterrupt):
+        synthetic.write_family(narrow, tmp_path)
+    assert (tmp_path / MARKER).is_file()
+    assert json.loads((tmp_path / MARKER).read_text())["unfinished"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from sklearn.metrics import confusion_matrix
 
 from harness.claims.families import Family
 from harness.cli import app
-from harness.errors import UnscoredError
+from harness.errors import HarnessError, UnscoredError
+from harness.measure import _reserved
 from harness.records.run import RunRecord, read_run
 from tests.chips.made import write_folder
 from tests.models.conftest import ROOT
@@ -31,6 +33,8 @@ source: {repository: tests}
 claims:
   - {id: blocks, quantity: {subject: lulc_nyc, metric: blocks}, value: "24", tolerance: rounding}
   - {id: alpha, quantity: {subject: lulc_nyc, metric: lora_alpha}, value: "32", tolerance: rounding}
+  - {id: ft.blocks, quantity: {subject: lulc_nyc, metric: blocks, variant: full-fine-tune}, value: "12"}
+  - {id: design.blocks, quantity: {subject: lulc_nyc, metric: blocks, conditions: {of: design}}, value: "12"}
   - {id: classes, quantity: {subject: lulc_nyc, metric: classes}, value: "5", tolerance: rounding}
 """
 
@@ -137,12 +141,72 @@ def test_random_weights_never_become_measurements(done: Path) -> None:
     assert "reproduced" not in text
 
 
+def test_the_newest_run_is_latest_and_two_in_one_second_stand_apart(
+    place: Path, narrow_weights: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        run(place, narrow_weights, tmp_path, "--task=lulc_nyc")
+    runs = sorted(p for p in tmp_path.iterdir() if p.is_dir() and not p.is_symlink())
+    assert len(runs) == 2
+    assert (tmp_path / "latest").resolve() in runs
+    assert record(tmp_path).created == max(read_run(r / "run.json").created for r in runs)
+    assert _reserved(tmp_path, "same") != _reserved(tmp_path, "same")
+
+
+def test_pixels_exactly_at_a_threshold_are_below_it(done: Path) -> None:
+    chip = next(a for a in record(done).adapters if a.adapter == "buildings_nyc").chips[0]
+    with np.load(done / "latest" / "arrays" / "a.npz") as arrays:
+        probability = arrays["probabilities:buildings_nyc"][1]
+    for threshold, count in chip.predicted_above.items():
+        assert count == int((probability > np.float32(threshold)).sum())
+    row = next(r for r in chip.sweep if r.threshold == 0.5)
+    assert row.tp + row.fp <= chip.predicted_above["0.5"]
+
+
+def test_a_code_without_a_class_is_unscored_and_the_chip_still_runs(
+    place: Path, narrow_weights: Path, tmp_path: Path
+) -> None:
+    text = (place / "eval" / "labels" / "terramesh-lulc.yaml").read_text(encoding="utf-8")
+    partial = tmp_path / "partial.yaml"
+    partial.write_text(text.replace("5: 1, ", ""), encoding="utf-8")
+    run(place, narrow_weights, tmp_path / "runs", "--task=lulc_nyc", f"--labels={partial}")
+    for chip in record(tmp_path / "runs").adapters[0].chips:
+        assert not chip.scored
+        assert "code 5 stands neither" in (chip.reason or "")
+        assert chip.probabilities_sha256
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--check"], "--check goes without --source"),
+        (["--device=tpu"], "device 'tpu' is not known"),
+        (["--dtype=float8"], "dtype 'float8'"),
+        (["--declare=S1RTC"], "write MODALITY=UNIT"),
+        (["--task=roads"], "no adapter 'roads'"),
+        (["--recipe=none"], "no recipe 'none'"),
+        (["--chips=nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_wrong_words_are_usage_errors(
+    place: Path, narrow_weights: Path, tmp_path: Path, more: list[str], words: str
+) -> None:
+    with pytest.raises(HarnessError, match=words) as caught:
+        run(place, narrow_weights, tmp_path, *more)
+    assert caught.value.exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_published_weights_become_measurements(place: Path, narrow_weights: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     weights.mkdir()
     for path in narrow_weights.iterdir():
         if path.suffix != ".json":
             (weights / path.name).symlink_to(path)
+    (weights / "lulc_nyc").unlink()
+    shutil.copytree(narrow_weights / "lulc_nyc", weights / "lulc_nyc")
+    config = weights / "lulc_nyc" / "adapter_config.json"
+    config.write_text(config.read_text().replace("random weights of this project", "somebody's base"))
     run(place, weights, tmp_path / "runs", "--task=lulc_nyc")
     held = record(tmp_path / "runs")
     assert held.weights == "published"

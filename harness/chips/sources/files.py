@@ -15,10 +15,10 @@ from harness.chips.chip import MODALITIES, Chip, Grid, Label, Layer, Modality
 from harness.chips.declared import agreed_unit, declared_units
 from harness.chips.labels import LabelMap, checked, read_label_map, to_label
 from harness.chips.sources.geotiff import read_raster
-from harness.chips.units import UNKNOWN, Evidence, s1_unit, s2_unit
+from harness.chips.units import MIXED, UNKNOWN, Evidence, by_slice, s1_unit, s2_unit
 from harness.claims.registry import read_yaml, validated
 from harness.claims.schemes import Scheme
-from harness.errors import ChipError, RegistryError
+from harness.errors import ChipError, RegistryError, UnitError
 from harness.records import Strict
 
 SETTINGS = "chips.yaml"
@@ -215,27 +215,29 @@ def _layer(
         dates = list(stated)
     data = np.stack([raster.data for raster in rasters])
     seen = _seen(modality, data)
+    if seen.verdict == MIXED:
+        raise UnitError(f"{paths[0]}: {modality.name} is not in one unit: {seen.why}; write all dates and bands in one")
     unit = declared or ("unknown" if seen.verdict == UNKNOWN else seen.verdict)
     remarks = []
     if len(modality.bands) > 1 and not all(raster.named for raster in rasters):
         remarks.append(f"{paths[0].name} does not name its bands; taken to be {' '.join(modality.bands)}")
         _polarisations(modality, data, paths[0])
+    if declared:  # before anything is taken out of the pixels
+        agreed_unit(Layer(modality.name, data, modality.bands, unit, tuple(dates), paths[0], True), seen)
     if unit == "linear power" and (dead := int((data <= 0).sum())):
         remarks.append(f"{dead} values of zero or negative power taken as nodata")
         data = np.where(data <= 0, np.float32(np.nan), data)
     layer = Layer(
         modality.name, data, modality.bands, unit, tuple(dates), paths[0], declared is not None, tuple(remarks)
     )
-    if declared:
-        agreed_unit(layer, seen)
     return layer, rasters[0].grid
 
 
 def _seen(modality: Modality, data: NDArray[np.float32]) -> Evidence:
     if modality.name == "S1RTC":
-        return s1_unit(data)
+        return by_slice(data, s1_unit)
     if modality.name == "S2L2A":
-        return s2_unit(data)
+        return by_slice(data, s2_unit)
     return Evidence(modality.units[0], 0.0, "the only unit that it is read in; pixels were not asked")
 
 

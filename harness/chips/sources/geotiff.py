@@ -33,6 +33,13 @@ class Raster:
     """Whether the file names its bands, in the right order."""
 
 
+GSD_M, SLACK_M = 10.0, 0.01
+"""Pixel of every chip, and how far a transform may be off by rounding."""
+
+WEB_MERCATOR = 3857
+"""Its metres are metres at the equator alone."""
+
+
 def band_name(text: str | None, modality: Modality) -> str | None:
     """The band that a description means; None where it means none of the modality's."""
     word = (text or "").strip().upper()
@@ -74,6 +81,14 @@ def read_raster(path: Path, modality: Modality) -> Raster:
     epsg = crs.to_epsg()
     if epsg is None or not crs.is_projected:
         raise ChipError(f"{path}: {crs.to_string()[:60]} is no projected system with an EPSG code; warp it to UTM")
+    a, b, _, d, e, _ = tuple(transform)[:6]
+    if crs.linear_units_factor[1] != 1.0 or epsg == WEB_MERCATOR:
+        raise ChipError(f"{path}: EPSG:{epsg} does not measure in metres on the ground; warp it to UTM")
+    if b or d or abs(a - GSD_M) > SLACK_M or abs(e + GSD_M) > SLACK_M:
+        raise ChipError(
+            f"{path}: pixels of {a:g} x {e:g} with rotation {b:g}, {d:g}; chips are north-up with {GSD_M:g} m "
+            "pixels: warp it"
+        )
     if len(found) != len(modality.bands):
         raise ChipError(
             f"{path}: {len(found)} band{'s' if len(found) > 1 else ''}; {modality.name} has {len(modality.bands)}: "

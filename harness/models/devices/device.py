@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.errors import DeviceError
+from harness.errors import DeviceError, RegistryError
 
 Kind = Literal["cpu", "cuda", "rocm", "mps"]
 
@@ -110,11 +110,12 @@ def resolve(name: str = "auto", *, check: bool = True) -> Device:
         check: On MPS, run `harness.models.devices.operators.self_test` first; False where the caller does.
 
     Raises:
-        DeviceError: It is not known, not there (names what is), or failed its self-test.
+        RegistryError: It is not known.
+        DeviceError: It is not there (names what is), or failed its self-test.
     """
     there = available()
     if name not in ("auto", *ORDER):
-        raise DeviceError(f"device {name!r} is not known; there are auto, {', '.join(ORDER)}")
+        raise RegistryError(f"device {name!r} is not known; there are auto, {', '.join(ORDER)}")
     kind = there[0] if name == "auto" else name
     if kind not in there:
         twin = {"cuda": "rocm", "rocm": "cuda"}.get(kind)
