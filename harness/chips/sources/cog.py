@@ -130,7 +130,7 @@ class _NoQuery(logging.Filter):
 
 def without_query(text: str) -> str:
     """A text with the query string of every address in it cut off."""
-    return re.sub(r"\?[^\s'\"<>]+", "?...", text)
+    return re.sub(r"\?(?!\[)[^\s'\"<>]+", "?...", text)
 
 
 for _name in ("rasterio._env", "rasterio._err", "rasterio._base", "rasterio._io", "rasterio.session"):
