@@ -153,11 +153,15 @@ def _spread(
     step(f"{thinking[0]} beside {plain[0]}: runtime")
     times = ratio(ensemble, chip, thinking[0], plain[0])
     held = spread_record(found, thinking[0], chip.id, over, greedy=False, random_weights=random)
-    claim = view.claim(RUNTIME_CLAIM)
+    stated = [
+        {"id": c.id, "value": c.value, "quote": c.quote, "source": c.source.text()}
+        for c in view.registry.claims
+        if c.id == RUNTIME_CLAIM
+    ]
     content = {
         "spread": held.model_dump(mode="json"),
         "runtime": ratio_record(times, threads()).model_dump(mode="json"),
-        "claim": {"id": claim.id, "value": claim.value, "quote": claim.quote, "source": claim.source.text()},
+        "stated": stated,  # beside it, and never a verdict: another model on other tasks
     }
     path = out / f"{thinking[0]}-{chip.id}-spread.json"
     write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import app
-from harness.errors import ChipError, RecipeError, TopologyError
+from harness.errors import ChipError, RecipeError, RegistryError, TopologyError
 from tests.models.test_measure import place
 
 __all__ = ["place"]
@@ -43,3 +43,19 @@ def test_wrong_words_are_refused(place: Path, tmp_path: Path, more: str, error: 
     with pytest.raises(error, match=words):
         run(place, tmp_path, more)
     assert not list(tmp_path.iterdir())
+
+
+def test_spread_and_runtime_are_written_beside_the_pictures(place: Path, narrow_weights: Path, tmp_path: Path) -> None:
+    run(place, tmp_path, f"--weights={narrow_weights}", "--seeds=3")
+    held = json.loads((tmp_path / "tim_nyc-a-spread.json").read_text(encoding="utf-8"))
+    assert held["spread"]["seeds"] == [0, 1, 2]
+    assert 0 <= held["spread"]["changed"] <= 1
+    assert held["spread"]["random_weights"] is True
+    assert len(held["runtime"]["tim_s"]) == len(held["runtime"]["plain_s"]) > 1
+    assert held["runtime"]["minimum"] <= held["runtime"]["median"] <= held["runtime"]["maximum"]
+    assert held["stated"] == []
+
+
+def test_one_seed_is_no_spread(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="--seeds 1 shows no spread"):
+        run(place, tmp_path, "--seeds=1")
