@@ -391,7 +391,9 @@ def equivalence(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="TerraTorch CLI YAML, or an adapter's own config.yaml.")],
-    smoke: Annotated[bool, typer.Option("--smoke", help="Two steps on one made batch: what receives a gradient.")],
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Two steps on one made batch: what receives a gradient.")
+    ] = False,
     export: Annotated[
         Path | None, typer.Option(help="Also write the result in the published format into this folder.")
     ] = None,
