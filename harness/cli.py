@@ -414,7 +414,7 @@ def train(
     with _progress() as step:
         step("building the model and taking two steps")
         done = run(config)
-    out.print(done.record.model_dump_json(indent=1) if as_json else words(done.record), markup=False)
+    out.print(done.record.model_dump_json(indent=1) if as_json else "\n".join(words(done.record)), markup=False)
     if export is not None:
         export_adapter(done.task.model, export, config_of(read_config(config)), replace=replace)
         err.print(f"written: {export}", markup=False)

@@ -27,6 +27,7 @@ def test_the_smoke_is_told_and_the_adapter_written(tmp_path: Path, capsys: pytes
     ]
     with pytest.raises(HarnessError, match="holds something already"):
         run(str(config), "--smoke", f"--export={tmp_path / 'made'}")
+    assert "\n24 of 24 LoRA pairs can learn.\n" in capsys.readouterr().out
 
 
 def test_only_the_smoke_is_there_and_a_broken_config_is_refused(tmp_path: Path) -> None:
