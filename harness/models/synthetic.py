@@ -31,6 +31,9 @@ MARKER = "RANDOM-WEIGHTS.json"
 """Written beside the files; a folder that holds it never counts as published weights."""
 
 
+WRITER = 2
+"""Version of what is written here; files of another one are written anew. 2: tied tensors are equal."""
+
 RANDOM_BASE = "random weights of this project"
 """What the config of such an adapter names as its base: known as random even without the marker."""
 
@@ -172,7 +175,8 @@ def write_family(family: Family, folder: Path, seed: int = 0, *, only: list[str]
         `folder`.
     """
     marker = folder / MARKER
-    wanted = {"family": family.id, "seed": seed, "adapters": sorted(only or [a.id for a in family.adapters])}
+    names = sorted(only or [a.id for a in family.adapters])
+    wanted = {"writer": WRITER, "family": family.id, "seed": seed, "adapters": names}
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == wanted:
         return folder
     folder.mkdir(parents=True, exist_ok=True)

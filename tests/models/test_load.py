@@ -459,3 +459,15 @@ def test_a_killed_writer_leaves_its_marker(narrow: Family, tmp_path: Path, monke
         synthetic.write_family(narrow, tmp_path)
     assert (tmp_path / MARKER).is_file()
     assert json.loads((tmp_path / MARKER).read_text())["unfinished"]
+
+
+def test_random_weights_of_an_older_writer_are_written_anew(narrow: Family, tmp_path: Path) -> None:
+    synthetic.write_family(narrow, tmp_path, only=["lulc_nyc"])
+    base = tmp_path / "base.pt"
+    base.write_bytes(b"old")
+    synthetic.write_family(narrow, tmp_path, only=["lulc_nyc"])
+    assert base.read_bytes() == b"old"  # the same writer: kept
+    held = json.loads((tmp_path / MARKER).read_text())
+    (tmp_path / MARKER).write_text(json.dumps({**held, "writer": 1}))
+    synthetic.write_family(narrow, tmp_path, only=["lulc_nyc"])
+    assert load(narrow, tmp_path).audit.base_loaded == 155
