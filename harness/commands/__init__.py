@@ -1,0 +1,1 @@
+"""Commands of the console script, one file each; harness/cli.py puts them together."""

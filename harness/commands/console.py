@@ -1,0 +1,53 @@
+"""What every command says things with: two consoles, a line of progress, short paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from harness.errors import RegistryError
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A line that says what is being done; a line each where nobody looks at a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("starting")
+
+        def step(text: str) -> None:
+            progress.update(task, description=text)
+            if not err.is_terminal:
+                err.print(f"... {text}", markup=False)
+
+        yield step
+
+
+def short(path: Path) -> str:
+    """A path from the working folder where it lies in it, else whole."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(path)
+
+
+def declared(pairs: list[str]) -> dict[str, str]:
+    """`S1RTC=dB` and the like as units by modality.
+
+    Raises:
+        RegistryError: Not of that form.
+    """
+    units = {}
+    for pair in pairs:
+        name, sign, unit = pair.partition("=")
+        if not sign or not name or not unit:
+            raise RegistryError(f"--declare {pair!r}: write MODALITY=UNIT, e.g. S1RTC=dB")
+        units[name] = unit
+    return units

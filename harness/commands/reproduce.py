@@ -1,0 +1,140 @@
+"""harness reproduce."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.commands.console import declared, err, out, progress, short
+from harness.commands.report import render_run
+from harness.errors import RegistryError, UnscoredError
+
+if TYPE_CHECKING:
+    from harness.measure import Measured
+
+
+class Source(StrEnum):
+    """Where `reproduce` takes chips from."""
+
+    files = "files"
+
+
+class Missing(StrEnum):
+    """What to do with a decoder file that has no running statistics."""
+
+    refuse = "refuse"
+    initial = "initial"
+    recomputed = "recomputed"
+
+
+def reproduce(
+    family: Annotated[str, typer.Option(help="Family under eval/families/.")] = "terramind-nyc",
+    source: Annotated[
+        Source | None, typer.Option(help="Run the adapters on chips: `files` takes GeoTIFFs of your own.")
+    ] = None,
+    chips: Annotated[Path | None, typer.Option(help="With --source files: folder of chips.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Folder of weights in the published format, or `random`: mechanics only.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Recipe under eval/recipes/.")] = "training-code",
+    tasks: Annotated[list[str] | None, typer.Option("--task", help="Adapter; may repeat; all where left out.")] = None,
+    declare: Annotated[
+        list[str] | None, typer.Option(help="Unit of a modality's pixels, e.g. S1RTC=dB; may repeat.")
+    ] = None,
+    labels: Annotated[
+        list[Path] | None, typer.Option(help="Label map as under eval/labels/; may repeat, one a scheme.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, rocm or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    bn: Annotated[Missing, typer.Option(help="Where a decoder file has no running statistics.")] = Missing.refuse,
+    seed: Annotated[int, typer.Option(help="For sampled tokens and random weights.")] = 0,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Most probable token instead of sampling.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if the reports on disk differ.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the reports, or for the run with --source.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
+) -> None:
+    """Audit a family's published figures and render its gap reports; with --source, run the adapters.
+
+    Example: harness reproduce --source files --chips my-chips --weights my-weights --recipe pretraining
+    """
+    if source is None:
+        options = (("--chips", chips), ("--weights", weights), ("--labels", labels), ("--task", tasks))
+        given = [n for n, v in (*options, ("--declare", declare), ("--greedy", greedy)) if v]
+        if given:
+            raise RegistryError(f"{given[0]} goes with --source files")
+        _reproduce_cards(family, check, folder, root)
+        return
+    if check:
+        raise RegistryError("--check goes without --source: it compares the committed reports")
+    if chips is None:
+        raise RegistryError("--source files needs --chips FOLDER; docs/chips-folder.md shows the form")
+    from harness.measure import Request, measure
+
+    with progress() as step:
+        done = measure(
+            Request(
+                family=family,
+                chips=chips,
+                weights=Path(weights) if weights and weights != "random" else None,
+                random_weights=weights == "random",
+                recipe=recipe,
+                tasks=tuple(tasks or ()),
+                declared=declared(declare or []),
+                labels=tuple(labels or ()),
+                device=device,
+                dtype=dtype,
+                batch_norm=bn.value,
+                seed=seed,
+                greedy=greedy,
+                command=shlex.join(["harness", *sys.argv[1:]]),
+                root=root,
+                out=folder,
+            ),
+            step,
+        )
+    _tell_run(done, root)
+
+
+def _reproduce_cards(family: str, check: bool, folder: Path | None, root: Path | None) -> None:
+    from harness.run import reproduce as run
+
+    with progress() as step:
+        outcome = run(family, root, folder, compare=check, step=step)
+    done = "up to date" if check else "rendered"
+    out.print(f"\nGap reports {done}:")
+    for path in outcome.reports[:-1]:
+        title = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        out.print(f"  {short(path)}\n      {title}", markup=False)
+    out.print(f"Overview: {short(outcome.reports[-1])}", markup=False)
+    a = outcome.audit
+    out.print(
+        f"{a.claims} published figures, {len(a.findings)} checks: {len(a.of('consistent'))} fit, "
+        f"{len(a.of('inconsistent'))} do not, {len(a.of('undetermined'))} cannot be decided. "
+        "Nothing was measured and nothing was downloaded."
+    )
+
+
+def _tell_run(done: Measured, root: Path | None) -> None:
+    """Render the run's report, name it, and fail where a chip did."""
+    path = render_run(done.folder, root)
+    run = done.run
+    out.print(f"\nReport: {short(path)}", markup=False)
+    if run.weights == "random":
+        out.print("Random weights: this run shows mechanics only, and nothing about the published adapters.")
+    for each in run.adapters:
+        ran = [c for c in each.chips if c.probabilities_sha256]
+        scored = sum(c.scored for c in each.chips)
+        out.print(f"  {each.adapter}: {len(ran)} of {len(each.chips)} chips ran, {scored} scored", markup=False)
+    if done.unscored:
+        for chip in done.unscored:
+            err.print(f"unscored: {chip.chip}: {chip.reason}", markup=False, style=None)
+        raise UnscoredError(f"{len(done.unscored)} of {sum(len(a.chips) for a in run.adapters)} did not run; see above")
