@@ -25,6 +25,9 @@ MOST_ITEMS: Final = 5000
 PAGE: Final = 100
 """Items a page."""
 
+MOST_WAIT_S: Final = 120
+"""Seconds that a Retry-After may make us wait, each time."""
+
 Answer = TypeVar("Answer")
 
 
@@ -39,7 +42,7 @@ class StacCatalogue:
     retries: int = 5
     """Times that a request is sent again after 429, 500, 502, 503, 504 or a broken connection."""
     backoff_s: float = 1.0
-    """First wait between them, doubled each time; Retry-After, where given, is obeyed instead."""
+    """First wait between them, doubled each time; Retry-After, where given, is obeyed instead, up to `MOST_WAIT_S`."""
     timeout_s: tuple[float, float] = (5.0, 60.0)
     """Seconds to connect, and between two bytes of an answer."""
     _client: Client | None = field(default=None, init=False, repr=False)
@@ -48,6 +51,14 @@ class StacCatalogue:
     def url(self) -> str:
         """Address of the API."""
         return self.address or self.profile.url
+
+    def ready(self) -> None:
+        """Open the catalogue, so that one that does not answer is found before work begins.
+
+        Raises:
+            SourceError: It does not answer, or is no STAC.
+        """
+        self._guarded(self._open, "landing page")
 
     def search(self, question: Question) -> Found:
         """Ask once, follow all pages, and hold every item against the question.
@@ -113,6 +124,7 @@ class StacCatalogue:
                 status_forcelist=[429, 500, 502, 503, 504],
                 allowed_methods=None,  # a search is a POST, and urllib3 repeats none unless told to
                 respect_retry_after_header=True,
+                retry_after_max=MOST_WAIT_S,  # urllib3 itself would sleep for six hours
             )
             door = StacApiIO(max_retries=retry, timeout=self.timeout_s)
             # Client.open sets the time-out of the door it is given to its own argument, None where that is left out.

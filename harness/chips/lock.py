@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import ValidationError
 
 from harness.chips.coverage import bbox, chip_grid
 from harness.chips.items import Candidate, Json, Unusable, candidate, candidates, redacted, unsigned
-from harness.chips.question import Catalogue, Question
+from harness.chips.question import Catalogue, Joined, Question, offering
 from harness.chips.resolve import LOCK_SIZE_PX, SEARCH_MARGIN_M
 from harness.chips.scenes import AoiLock, AssetRef, Lock, Scene, Timestep
 from harness.chips.select import deduplicated
 from harness.errors import RegistryError, SourceError
 from harness.places import write_file
+
+STATS: Final = 16
+"""Files asked about at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Stat:
     """As sent."""
     size_bytes: int | None
     """Content-Length."""
+    gone: bool = False
+    """Whether it says that there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +124,17 @@ def with_stats(lock: Lock, stat: Callable[[str], Stat]) -> Lock:
 
     Args:
         lock: Any.
-        stat: Takes an unsigned address; raises SourceError where the store does not answer.
+        stat: Takes an unsigned address; raises SourceError where the store does not answer. Called from threads.
+
+    Raises:
+        SourceError: A store did not answer, or has no such file.
     """
+    answers = _asked(lock, stat)
+    if gone := [href for href, answer in answers.items() if answer.gone]:
+        raise SourceError(f"{gone[0]}: no such file, although the catalogue names it; choose other dates or try later")
 
     def asked(asset: AssetRef) -> AssetRef:
-        now = stat(asset.href)
+        now = answers[asset.href]
         return asset.model_copy(update={"etag": now.etag, "size_bytes": now.size_bytes})
 
     def scene(one: Scene) -> Scene:
@@ -135,7 +147,7 @@ def with_stats(lock: Lock, stat: Callable[[str], Stat]) -> Lock:
     return lock.model_copy(update={"aois": aois})
 
 
-def check(lock: Lock, catalogue: Catalogue, stat: Callable[[str], Stat] | None = None) -> list[Finding]:
+def check(lock: Lock, catalogue: Catalogue | Joined, stat: Callable[[str], Stat] | None = None) -> list[Finding]:
     """Hold a lock against the catalogue: what vanished, was reprocessed, moved.
 
     Args:
@@ -151,25 +163,29 @@ def check(lock: Lock, catalogue: Catalogue, stat: Callable[[str], Stat] | None =
     known: dict[str, dict[str, Json]] = {}
     seen: set[tuple[str, str]] = set()
     wanted: dict[str, set[str]] = {}
-    for _, _, scene in _scenes(lock):
+    modalities: dict[str, str] = {}
+    for _, modality, scene in _scenes(lock):
         wanted.setdefault(scene.collection, set()).add(scene.item)
+        modalities[scene.collection] = modality
     for collection, ids in sorted(wanted.items()):
-        known[collection] = dict(catalogue.items(collection, sorted(ids)))
+        known[collection] = dict(offering(catalogue, modalities[collection]).items(collection, sorted(ids)))
     centres = {a.aoi: a.centre for a in lock.aois}
+    answers = {} if stat is None else _asked(lock, stat)
     for aoi, modality, scene in _scenes(lock):
         if (aoi, scene.item) in seen:
             continue
         seen.add((aoi, scene.item))
         item = known[scene.collection].get(scene.item)
-        now = candidate(item, modality, catalogue.profile) if isinstance(item, Mapping) else None
-        newer = _replacement(scene, modality, centres[aoi], catalogue)
-        for kind, detail in _differences(scene, now, newer, stat):
+        source = offering(catalogue, modality)
+        now = candidate(item, modality, source.profile) if isinstance(item, Mapping) else None
+        newer = _replacement(scene, modality, centres[aoi], source)
+        for kind, detail in _differences(scene, now, newer, answers):
             out.append(Finding(kind, aoi, modality, scene.item, detail))
     return out
 
 
 def _differences(
-    scene: Scene, now: Candidate | Unusable | None, newer: str | None, stat: Callable[[str], Stat] | None
+    scene: Scene, now: Candidate | Unusable | None, newer: str | None, answers: Mapping[str, Stat]
 ) -> list[tuple[Literal["vanished", "reprocessed", "moved"], str]]:
     if now is None:
         return [("reprocessed", f"gone; {newer} stands in its place")] if newer else [("vanished", "no such item")]
@@ -184,19 +200,26 @@ def _differences(
     if gone or other:
         first = f"; now {now.scene.assets[other[0]].href}" if other else ""
         return [("moved", f"{', '.join(gone + other)}: another address{first}")]
-    if stat is None:
-        return []
-    changed = [key for key, asset in scene.assets.items() if _changed(asset, stat)]
+    lost = [key for key, asset in scene.assets.items() if asset.href in answers and answers[asset.href].gone]
+    if lost:
+        return [("vanished", f"{', '.join(lost)}: the item is there, its files are not")]
+    changed = [key for key, asset in scene.assets.items() if _changed(asset, answers.get(asset.href))]
     return [("reprocessed", f"{', '.join(changed)}: the file changed in place")] if changed else []
 
 
-def _changed(asset: AssetRef, stat: Callable[[str], Stat]) -> bool:
-    if asset.etag is None and asset.size_bytes is None:
+def _changed(asset: AssetRef, now: Stat | None) -> bool:
+    if now is None:
         return False
-    now = stat(asset.href)
     if asset.etag is not None and now.etag is not None:
         return asset.etag != now.etag
     return asset.size_bytes is not None and now.size_bytes is not None and asset.size_bytes != now.size_bytes
+
+
+def _asked(lock: Lock, stat: Callable[[str], Stat]) -> dict[str, Stat]:
+    """What the stores say of every file of a lock, many at once."""
+    hrefs = sorted({asset.href for _, _, scene in _scenes(lock) for asset in scene.assets.values()})
+    with ThreadPoolExecutor(STATS, thread_name_prefix="stat") as pool:
+        return dict(zip(hrefs, pool.map(stat, hrefs), strict=True))
 
 
 def _replacement(scene: Scene, modality: str, centre: tuple[float, float], catalogue: Catalogue) -> str | None:

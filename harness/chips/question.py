@@ -12,6 +12,7 @@ from shapely import GEOSException, box
 from shapely.geometry import shape
 
 from harness.chips.items import Json, Profile, stamp
+from harness.errors import SourceError
 
 CLOUD: Final = "eo:cloud_cover"
 """The one property that is filtered by, percent of the whole scene."""
@@ -70,6 +71,10 @@ class Catalogue(Protocol):
         """How it names things."""
         ...
 
+    def ready(self) -> None:
+        """Open it; fails where it does not answer."""
+        ...
+
     def search(self, question: Question) -> Found:
         """Items that fit."""
         ...
@@ -77,6 +82,33 @@ class Catalogue(Protocol):
     def items(self, collection: str, ids: Sequence[str]) -> dict[str, Json]:
         """Items by id; one that the catalogue does not have is not in the answer."""
         ...
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several catalogues, for one that does not offer everything."""
+
+    parts: tuple[Catalogue, ...]
+    """In order of preference."""
+
+    def ready(self) -> None:
+        """Open all of them; fails where one does not answer."""
+        for part in self.parts:
+            part.ready()
+
+
+def offering(catalogue: Catalogue | Joined, modality: str) -> Catalogue:
+    """The first catalogue that offers a modality.
+
+    Raises:
+        SourceError: None does.
+    """
+    parts = catalogue.parts if isinstance(catalogue, Joined) else (catalogue,)
+    for part in parts:
+        if modality in part.profile.collections:
+            return part
+    have = "; ".join(f"{part.profile.name} has {', '.join(part.profile.collections)}" for part in parts)
+    raise SourceError(f"no catalogue offers {modality}: {have}. Add one that does")
 
 
 def within(items: Sequence[Json], question: Question, collection: str) -> tuple[list[Json], dict[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
@@ -11,7 +12,7 @@ from harness.chips.aois import Aoi
 from harness.chips.chip import Grid
 from harness.chips.coverage import bbox, chip_grid
 from harness.chips.items import Candidate, candidates, redacted, stamp
-from harness.chips.question import Catalogue, Question
+from harness.chips.question import Catalogue, Joined, Question, offering
 from harness.chips.reader import REACH_PX
 from harness.chips.recipe import Recipe
 from harness.chips.scenes import AoiLock, Lock, Scene, Search, Timestep
@@ -44,6 +45,9 @@ SEARCH_MARGIN_M: Final = 100.0
 WORLDCOVER_YEAR: Final = (datetime(2021, 1, 1, tzinfo=UTC), datetime(2021, 12, 31, tzinfo=UTC))
 """The year of version 200; the map of 2020 is version 100 and was made otherwise."""
 
+LOOKS: Final = 8
+"""Acquisitions whose cloud is judged at once; each waits for one to four small windows."""
+
 See = Callable[[Sequence[Scene], Grid], Sight]
 """Reads the scene classification of a mosaic on a chip. Raises SourceError where it cannot."""
 
@@ -51,14 +55,16 @@ Tell = Callable[[str], None]
 """Takes one line of progress."""
 
 
-def resolve(aoi: Aoi, recipe: Recipe, catalogue: Catalogue, see: See, tell: Tell = lambda line: None) -> AoiLock:
+def resolve(
+    aoi: Aoi, recipe: Recipe, catalogue: Catalogue | Joined, see: See, tell: Tell = lambda line: None
+) -> AoiLock:
     """Find the scenes of an AOI for a recipe.
 
     Args:
         aoi: Place, window, labels.
         recipe: Whose dates, modalities and offset policy count.
         catalogue: Where to search.
-        see: Judges cloud and data on the chip; asked once for every complete acquisition.
+        see: Judges cloud and data on the chip; asked once for every complete acquisition, from several threads.
         tell: Progress.
 
     Raises:
@@ -90,7 +96,7 @@ def resolve(aoi: Aoi, recipe: Recipe, catalogue: Catalogue, see: See, tell: Tell
 def resolve_all(
     aois: Sequence[Aoi],
     recipe: Recipe,
-    catalogue: Catalogue,
+    catalogue: Catalogue | Joined,
     see: See,
     now: datetime,
     tell: Tell = lambda line: None,
@@ -114,7 +120,7 @@ def resolve_all(
 class _Work:
     """One AOI under way: its grid, and the record of every search."""
 
-    def __init__(self, aoi: Aoi, recipe: Recipe, catalogue: Catalogue, tell: Tell) -> None:
+    def __init__(self, aoi: Aoi, recipe: Recipe, catalogue: Catalogue | Joined, tell: Tell) -> None:
         self.aoi, self.recipe, self.catalogue, self.tell = aoi, recipe, catalogue, tell
         self.grid = chip_grid(aoi.centre, max(LOCK_SIZE_PX, recipe.chip_size_px))
         self.searches: list[Search] = []
@@ -127,14 +133,24 @@ class _Work:
             whole, other = one_offset(whole)
             dropped.update(other)
         sights: dict[str, Sight] = {}
-        for number, one in enumerate(whole, 1):
-            self.tell(f"{self.aoi.id}: cloud on the chip, {number} of {len(whole)} dates")
-            try:
-                sights[one.id] = see([c.scene for c in one.scenes], self.grid)
-            except SourceError as err:
-                self.tell(f"{self.aoi.id}: {one.id}: {redacted(str(err))}")
+        self.tell(f"{self.aoi.id}: cloud on the chip, {len(whole)} dates")
+        for one, seen in zip(whole, self._seen(whole, see), strict=True):
+            if isinstance(seen, Sight):
+                sights[one.id] = seen
+            else:
+                self.tell(f"{self.aoi.id}: {one.id}: {redacted(str(seen))}")
         choice = choose_dates(whole, sights, rule)
         return self._steps("S2L2A", choice, dropped, rule.repeat)
+
+    def _seen(self, whole: Sequence[Acquisition], see: See) -> list[Sight | SourceError]:
+        def look(one: Acquisition) -> Sight | SourceError:
+            try:
+                return see([c.scene for c in one.scenes], self.grid)
+            except SourceError as err:
+                return err
+
+        with ThreadPoolExecutor(LOOKS, thread_name_prefix="look") as pool:
+            return list(pool.map(look, whole))
 
     def sentinel1(self, dates: Sequence[datetime], rule: DateRule) -> list[Timestep]:
         distinct = sorted(set(dates))
@@ -176,16 +192,17 @@ class _Work:
         west, south, east, north = bbox(self.grid, SEARCH_MARGIN_M)
         question = Question(modality, (west, south, east, north), start, end, cloud)
         self.tell(f"{self.aoi.id}: searching {modality}")
-        answer = self.catalogue.search(question)
-        read, unusable = candidates(answer.items, modality, self.catalogue.profile)
+        catalogue = offering(self.catalogue, modality)
+        answer = catalogue.search(question)
+        read, unusable = candidates(answer.items, modality, catalogue.profile)
         kept, older = deduplicated(read)
         dropped = Counter({**answer.dropped})
         dropped.update(Counter(bad.reason for bad in unusable))
         dropped.update(older)
         self.searches.append(
             Search(
-                catalogue=redacted(self.catalogue.url),
-                collection=self.catalogue.profile.collections[modality],
+                catalogue=redacted(catalogue.url),
+                collection=catalogue.profile.collections[modality],
                 datetime=question.datetime_range or "any",
                 bbox=list(question.bbox),
                 query=question.query,

@@ -93,6 +93,23 @@ class Search(Strict):
     whole acquisitions, and `not chosen` among them."""
 
 
+class LabelPin(Strict):
+    """Rows of a label table as they were when the lock was made. The table is live: it changes."""
+
+    source: str
+    """Label source, e.g. `nyc-footprints`."""
+    dataset: str
+    """Id of the table."""
+    box: list[float]
+    """West, south, east, north asked for, in degrees."""
+    sha256: str
+    """Of dataset, box and rows; the start of it names the snapshot's file."""
+    rows: int
+    """How many."""
+    fetched: str
+    """UTC, ISO 8601."""
+
+
 class AoiLock(Strict):
     """aois/locks/<set>.lock.json holds one of these an AOI."""
 
@@ -108,6 +125,10 @@ class AoiLock(Strict):
     """All modalities."""
     searches: list[Search]
     """Questions that led here."""
+    role: Literal["tune", "test", "probe"] | None = None
+    """What the AOI is used for: see harness.chips.aois."""
+    labels: list[LabelPin] = Field(default_factory=list)
+    """Label tables asked; maps with scenes of their own (WorldCover) stand among the timesteps."""
 
 
 class Lock(Strict):

@@ -39,6 +39,9 @@ class Shelf:
         self.held, self.profile, self.url = items, profile, "https://catalogue.example"
         self.asked: list[Question] = []
 
+    def ready(self) -> None:
+        """As the interface has it."""
+
     def search(self, question: Question) -> Found:
         """As the interface has it."""
         self.asked.append(question)
@@ -55,6 +58,10 @@ class Shut:
     """A catalogue that nobody may ask."""
 
     profile, url = PLANETARY_COMPUTER, "https://catalogue.example"
+
+    def ready(self) -> None:
+        """Never."""
+        raise AssertionError("the catalogue was opened")
 
     def search(self, question: Question) -> Found:
         """Never."""
