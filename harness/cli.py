@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 
 from harness.commands.audit import audit
+from harness.commands.chips import chips
 from harness.commands.console import err, out
 from harness.commands.doctor import doctor
 from harness.commands.equivalence import equivalence
+from harness.commands.lock import lock
 from harness.commands.report import report
 from harness.commands.reproduce import reproduce
 from harness.commands.think import think
@@ -26,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Audits what model cards of Earth-observation adapters claim, and renders gap reports.",
 )
-for command in (audit, reproduce, think, equivalence, train, report, doctor):
+for command in (audit, lock, chips, reproduce, think, equivalence, train, report, doctor):
     app.command()(command)
 
 

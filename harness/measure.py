@@ -1,4 +1,4 @@
-"""Chips of one's own through a family's adapters: read, predict, score, write down."""
+"""Chips through a family's adapters: read, predict, score, write down."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.chips.chip import Chip, Label
-from harness.chips.labels import LabelMap, read_label_map, to_label
-from harness.chips.recipe import read_recipes
-from harness.chips.sources.files import each_chip
+from harness.chips.recipe import Recipe, read_recipes
 from harness.claims.audit import read_view
-from harness.claims.families import Adapter, Family
+from harness.claims.families import Family
+from harness.claims.groups import View
 from harness.claims.structure import alpha_claim, measurements, structure_rows
-from harness.errors import ChipError, HarnessError, RegistryError
+from harness.errors import HarnessError, RegistryError
+from harness.given import Given, from_files, from_lock
+from harness.names import known
 from harness.places import cache_folder, eval_folder
 from harness.records import AdapterRun, ChipScore, Measurement, RunRecord, SweepRow, write_run
 from harness.records.run import SCHEMA
@@ -32,6 +33,7 @@ from harness.score.sweep import sweep
 
 if TYPE_CHECKING:
     from harness.chips.tensors import Inputs
+    from harness.locking import Sources
     from harness.models.ensemble import Ensemble
 
 Step = Callable[[str], None]
@@ -49,8 +51,20 @@ class Request:
 
     family: str = "terramind-nyc"
     """Family id."""
-    chips: Path = Path("chips")
+    chips: Path | None = None
     """Folder of chips, see docs/chips-folder.md."""
+    locks: tuple[Path, ...] = ()
+    """Or locks, as `harness lock` writes them."""
+    sources: Sources | None = None
+    """With a lock: services and caches; the usual ones where left out."""
+    aois: tuple[str, ...] = ()
+    """With a lock: AOI ids; all of the recipe where empty."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """With a lock: AOIs that could not be locked, and why; each is an unscored record."""
+    scheme: str | None = None
+    """With a lock: scheme in which land cover is scored."""
+    footprints: str = "stood"
+    """With a lock: rule between footprints and pixels."""
     weights: Path | None = None
     """Folder of weights; None takes HARNESS_WEIGHTS."""
     random_weights: bool = False
@@ -97,7 +111,7 @@ class Measured:
 
 
 def measure(request: Request, step: Step = lambda _: None) -> Measured:
-    """Run adapters over a folder of chips and write the run.
+    """Run adapters over chips and write the run.
 
     A chip that cannot be read or does not suit the recipe is an unscored record and not the end.
 
@@ -106,75 +120,61 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         step: Told what is being done.
 
     Raises:
-        RegistryError: No such family, recipe or scheme.
+        RegistryError: No such family, recipe, scheme, lock or AOI.
         ChipError: The folder holds no chips.
         WeightsError: Weights are refused.
         DeviceError: The device is not there.
     """
     from harness.models import stack
-    from harness.models.batchnorm import recompute
     from harness.models.ensemble import load_family
 
     folder = eval_folder(request.root)
     view = read_view(folder)
-    if request.family not in view.families:
-        raise RegistryError(f"no family {request.family!r}; there are {', '.join(sorted(view.families)) or 'none'}")
-    family = view.families[request.family]
+    family = view.families[known(request.family, view.families, "family")]
     recipes = read_recipes(folder / "recipes")
-    if request.recipe not in recipes:
-        raise RegistryError(f"no recipe {request.recipe!r}; there are {', '.join(sorted(recipes))}")
-    maps = [read_label_map(path, view.schemes) for path in request.labels]
+    recipe = recipes[known(request.recipe, recipes, "recipe")]
     runs = request.out or folder / "runs"
     if runs.exists() and not runs.is_dir():
         raise RegistryError(f"{runs}: is no folder; name another with --out")
-    step(f"reading chips from {request.chips}")
-    chips = dict(each_chip(request.chips, request.declared, None, view.schemes))
     tasks = tuple(dict.fromkeys(request.tasks)) or tuple(a.id for a in family.adapters)
     for task in tasks:
         family.adapter(task)
-    step("importing the torch stack")
-    prepared = stack.prepare()
-    weights = _weights(request, family, step)
-    step(f"loading {', '.join(tasks)}")
-    ensemble = load_family(
-        family,
-        weights,
-        tasks=tasks,
-        recipe=recipes[request.recipe],
-        device=request.device,
-        dtype=request.dtype,
-        batch_norm=request.batch_norm,
-        alphas={a.id: alpha_claim(view.registry, a.id) for a in family.adapters},
-        seed=request.seed,
-        greedy=request.greedy,
-    )
-    arrays: dict[str, dict[str, NDArray[np.generic]]] = {c: _picture(chip) for c, chip in chips.items()}
+    with _given(request, recipe, view, step) as given:
+        step("importing the torch stack")
+        prepared = stack.prepare()
+        weights = _weights(request, family, step)
+        step(f"loading {', '.join(tasks)}")
+        ensemble = load_family(
+            family,
+            weights,
+            tasks=tasks,
+            recipe=recipe,
+            device=request.device,
+            dtype=request.dtype,
+            batch_norm=request.batch_norm,
+            alphas={a.id: alpha_claim(view.registry, a.id) for a in family.adapters},
+            seed=request.seed,
+            greedy=request.greedy,
+        )
+        if request.batch_norm == "recomputed":
+            _recompute(ensemble, tasks, given, step)
+        arrays, scores = _scored(ensemble, family, tasks, given, step)
     adapters: list[AdapterRun] = []
     found: list[Measurement] = []
     for task in tasks:
-        if request.batch_norm == "recomputed" and not ensemble.adapters[task].audit.batch_norm.in_file:
-            step(f"{task}: counting batch-norm statistics on the chips")
-            suitable = list(_suitable(ensemble, task, chips.values()))
-            if suitable:  # otherwise every chip says below why it does not run
-                recompute(ensemble, task, suitable)
-        scores, schemes = [], set()
-        for name, chip in chips.items():
-            step(f"{task}: {name}")
-            label = chip if isinstance(chip, ChipError) else _label_or_error(chip, family.adapter(task), maps)
-            scores.append(_score(ensemble, task, name, chip, label, arrays[name]))
-            schemes |= {label.scheme} if isinstance(label, Label) and scores[-1].scored else set()
         audit = ensemble.adapters[task].audit
         rows = structure_rows(view.registry, family, audit)
         if not audit.random_weights:
             found += measurements(view.registry, rows)
+        schemes = sorted({scheme for score, scheme in scores[task] if score.scored and scheme})
         adapters.append(
             AdapterRun(
                 adapter=task,
-                recipe=f"{request.recipe} {recipes[request.recipe].version}",
-                scheme=", ".join(sorted(schemes)) or None,
+                recipe=f"{recipe.id} {recipe.version}",
+                scheme=", ".join(schemes) or None,
                 load=audit,
                 structure=rows,
-                chips=scores,
+                chips=[score for score, _ in scores[task]],
             )
         )
     random = any(a.load.random_weights for a in adapters)
@@ -188,8 +188,9 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         "torchvision": prepared.torchvision,
         "batch norm": request.batch_norm,
         "dates": "each encoded once, one at a time",
+        **given.conditions,
     }
-    target = _reserved(request.out or folder / "runs", f"{now:%Y%m%dT%H%M%SZ}-{family.id}-{request.recipe}")
+    target = _reserved(runs, f"{now:%Y%m%dT%H%M%SZ}-{family.id}-{recipe.id}")
     run = RunRecord(
         schema=SCHEMA,
         id=target.name,
@@ -199,11 +200,12 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         commit=commit,
         dirty=dirty,
         family=family.id,
-        source="files",
+        source=given.source,
+        locks=dict(given.locks),
         weights="random" if random else "published",
         device=f"{ensemble.device.kind}: {ensemble.device.name}",
         dtype=request.dtype,
-        recipe=request.recipe,
+        recipe=recipe.id,
         conditions=conditions,
         packages=prepared.versions,
         adapters=adapters,
@@ -213,6 +215,71 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
     write_run(run, target)
     _latest(target)
     return Measured(run, target)
+
+
+@contextmanager
+def _given(request: Request, recipe: Recipe, view: View, step: Step) -> Iterator[Given]:
+    """Chips and labels of a request."""
+    if request.chips is not None:
+        step(f"reading chips from {request.chips}")
+        yield from_files(request.chips, request.declared, request.labels, view.schemes)
+        return
+    if not request.locks:
+        raise RegistryError("name a folder of chips or a lock")
+    from harness.locking import Sources
+
+    with from_lock(
+        request.locks,
+        recipe,
+        request.sources or Sources(),
+        view.schemes,
+        scheme=request.scheme,
+        footprints=request.footprints,
+        ids=request.aois,
+        failed=request.failed,
+    ) as given:
+        yield given
+
+
+def _recompute(ensemble: Ensemble, tasks: Sequence[str], given: Given, step: Step) -> None:
+    """Count batch-norm statistics on the chips for adapters whose files have none."""
+    from harness.models.batchnorm import recompute
+
+    for task in tasks:
+        if ensemble.adapters[task].audit.batch_norm.in_file:
+            continue
+        step(f"{task}: counting batch-norm statistics on the chips")
+        suitable = list(_suitable(ensemble, task, map(given.chip, given.names)))
+        if suitable:  # otherwise every chip says why it does not run
+            recompute(ensemble, task, suitable)
+
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def _scored(
+    ensemble: Ensemble, family: Family, tasks: Sequence[str], given: Given, step: Step
+) -> tuple[dict[str, Arrays], dict[str, list[tuple[ChipScore, str | None]]]]:
+    """Every chip through every adapter, each read once.
+
+    Returns:
+        Arrays by chip; by adapter, each chip's score and the scheme of its label.
+    """
+    arrays: dict[str, Arrays] = {}
+    scores: dict[str, list[tuple[ChipScore, str | None]]] = {task: [] for task in tasks}
+    for name in given.names:
+        step(f"{name}: reading")
+        chip = given.chip(name)
+        arrays[name] = _picture(chip)
+        for task in tasks:
+            step(f"{task}: {name}")
+            label = chip if isinstance(chip, HarnessError) else given.label(chip, family.adapter(task))
+            score = _score(ensemble, task, name, chip, label, arrays[name])
+            extra = [*given.notes(name), *([f"label: {label.why}"] if isinstance(label, Label) else [])]
+            if given.source == "lock" and extra:
+                score = score.model_copy(update={"notes": [*score.notes, *extra]})
+            scores[task].append((score, label.scheme if isinstance(label, Label) else None))
+    return arrays, scores
 
 
 def _reserved(runs: Path, name: str) -> Path:
@@ -235,7 +302,7 @@ def _reserved(runs: Path, name: str) -> Path:
     raise RegistryError(f"{runs}: {name} is taken a thousand times")
 
 
-def _suitable(ensemble: Ensemble, task: str, chips: Iterable[Chip | ChipError]) -> Iterator[Inputs]:
+def _suitable(ensemble: Ensemble, task: str, chips: Iterable[Chip | HarnessError]) -> Iterator[Inputs]:
     """Chips that the adapter can take; the others are told when they are scored."""
     for chip in chips:
         if isinstance(chip, Chip):
@@ -253,38 +320,15 @@ def _weights(request: Request, family: Family, step: Step) -> Path | None:
     return write_family(family, folder, request.seed)
 
 
-def _label_or_error(chip: Chip, adapter: Adapter, maps: Sequence[LabelMap]) -> Label | str:
-    try:
-        return _label(chip, adapter, maps)
-    except ChipError as err:
-        return str(err)
-
-
-def _label(chip: Chip, adapter: Adapter, maps: Sequence[LabelMap]) -> Label | str:
-    """The chip's label in a scheme of the adapter, or why there is none."""
-    own = adapter.label_schemes
-    for each in maps:
-        if each.scheme in own:
-            if each.modality not in chip.layers:
-                return f"the chip has no {each.modality}, which the label map for {each.scheme} reads"
-            layer = chip.layers[each.modality]
-            return to_label(each, layer.data[0, 0], layer.source)
-    if chip.label is not None and chip.label.scheme in own:
-        return chip.label
-    there = sorted({m.scheme for m in maps} | ({chip.label.scheme} if chip.label else set()))
-    wanted = ", ".join(own) or "none is known"
-    return f"no label in a scheme of {adapter.id} ({wanted}); given: {', '.join(there) or 'none'}"
-
-
 def _score(
     ensemble: Ensemble,
     task: str,
     name: str,
-    chip: Chip | ChipError,
-    label: Label | str | ChipError,
-    arrays: dict[str, NDArray[np.generic]],
+    chip: Chip | HarnessError,
+    label: Label | str | HarnessError,
+    arrays: Arrays,
 ) -> ChipScore:
-    if isinstance(chip, ChipError):
+    if isinstance(chip, HarnessError):
         return ChipScore(chip=name, sha256="", scored=False, reason=str(chip))
     try:
         inputs = ensemble.inputs(chip, task)
@@ -336,11 +380,11 @@ def _sweep(probabilities: NDArray[np.float32], label: Label) -> list[SweepRow]:
     ]
 
 
-def _picture(chip: Chip | ChipError) -> dict[str, NDArray[np.generic]]:
+def _picture(chip: Chip | HarnessError) -> Arrays:
     """Red, green and blue of the first date, stretched between the 2nd and 98th percentile of all three."""
-    if isinstance(chip, ChipError):
+    if isinstance(chip, HarnessError):
         return {}
-    out: dict[str, NDArray[np.generic]] = {"gsd_m": np.array(chip.grid.gsd_m)}
+    out: Arrays = {"gsd_m": np.array(chip.grid.gsd_m)}
     layer = chip.layers.get("S2L2A")
     if layer is None or not set(RGB) <= set(layer.bands):
         return out
@@ -351,7 +395,7 @@ def _picture(chip: Chip | ChipError) -> dict[str, NDArray[np.generic]]:
     return out
 
 
-def _write_arrays(folder: Path, arrays: dict[str, dict[str, NDArray[np.generic]]]) -> None:
+def _write_arrays(folder: Path, arrays: dict[str, Arrays]) -> None:
     """One compressed file a chip; each whole or not there."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, held in arrays.items():

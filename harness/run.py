@@ -34,6 +34,7 @@ def reproduce(
     out: Path | None = None,
     *,
     compare: bool = False,
+    unreachable: str | None = None,
     step: Step = lambda _: None,
 ) -> Outcome:
     """Audit a family's published figures and render its gap reports.
@@ -43,6 +44,7 @@ def reproduce(
         root: Checkout to work in; found by itself if left out.
         out: Folder for the reports; eval/reports/ of the checkout if left out.
         compare: Write nothing; fail if the reports on disk differ.
+        unreachable: Services that kept figures from being measured, where somebody tried.
         step: Told what is being done.
 
     Raises:
@@ -59,10 +61,11 @@ def reproduce(
         )
     step(f"checking {len(view.registry.claims)} published figures")
     audit = audit_view(view)
-    runs = read_runs(folder / "runs")
+    # A run of random weights shows mechanics and says nothing of an adapter.
+    runs = [r for r in read_runs(folder / "runs") if r.weights == "published" and r.family == family]
     target = out or folder / "reports"
     chosen = view.families[family]
-    files = render(view, audit, runs, chosen, lambda name: step(f"rendering {name}"))
+    files = render(view, audit, runs, chosen, lambda name: step(f"rendering {name}"), unreachable)
     if compare:
         check(files, target)
     else:

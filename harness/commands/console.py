@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,3 +52,14 @@ def declared(pairs: list[str]) -> dict[str, str]:
             raise RegistryError(f"--declare {pair!r}: write MODALITY=UNIT, e.g. S1RTC=dB")
         units[name] = unit
     return units
+
+
+def live_clients(command: str) -> None:
+    """Nothing, if the clients of the live services are installed.
+
+    Raises:
+        RegistryError: One is missing.
+    """
+    wanted = ("pystac_client", "planetary_computer", "huggingface_hub", "pyarrow", "shapely", "pyproj", "rasterio")
+    if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:
+        raise RegistryError(f"{command} needs {', '.join(missing)}: pip install '.[models,live]' in the checkout")

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.console import declared, err, out, progress, short
+from harness.commands.console import declared, err, live_clients, out, progress, short
+from harness.commands.lock import Catalogue
 from harness.commands.report import render_run
-from harness.errors import RegistryError, UnscoredError
+from harness.errors import RegistryError, SourceError, UnscoredError
 
 if TYPE_CHECKING:
-    from harness.measure import Measured
+    from harness.measure import Measured, Request
 
 
 class Source(StrEnum):
     """Where `reproduce` takes chips from."""
 
     files = "files"
+    lock = "lock"
 
 
 class Missing(StrEnum):
@@ -35,9 +38,30 @@ class Missing(StrEnum):
 def reproduce(
     family: Annotated[str, typer.Option(help="Family under eval/families/.")] = "terramind-nyc",
     source: Annotated[
-        Source | None, typer.Option(help="Run the adapters on chips: `files` takes GeoTIFFs of your own.")
+        Source | None,
+        typer.Option(help="Run the adapters: on `files` of your own, or on the scenes of a `lock`."),
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Weights from the Hub, imagery and labels from the live services, then run.")
+    ] = False,
+    require_live: Annotated[
+        bool, typer.Option("--require-live", help="With --live: exit 3 where a service does not answer.")
+    ] = False,
     chips: Annotated[Path | None, typer.Option(help="With --source files: folder of chips.")] = None,
+    locks: Annotated[
+        list[Path] | None, typer.Option("--lock", help="With --source lock: lock file; may repeat.")
+    ] = None,
+    aois: Annotated[
+        list[str] | None, typer.Option("--aoi", help="With a lock or --live: AOI id; may repeat; all where left out.")
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="With a lock or --live: scheme in which land cover is scored; training-code.")
+    ] = None,
+    footprints: Annotated[
+        str | None, typer.Option(help="With a lock or --live: rule between footprints and pixels; stood.")
+    ] = None,
+    catalogue: Annotated[Catalogue, typer.Option(help="With --live: where to search.")] = Catalogue.planetary_computer,
+    address: Annotated[str | None, typer.Option(help="With --live: another address of that catalogue.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="Folder of weights in the published format, or `random`: mechanics only.")
     ] = None,
@@ -58,50 +82,96 @@ def reproduce(
         bool, typer.Option("--check", help="Write nothing; exit 1 if the reports on disk differ.")
     ] = False,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the reports, or for the run with --source.")
+        Path | None, typer.Option("--out", help="Folder for the reports, or for the run with --source or --live.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
 ) -> None:
-    """Audit a family's published figures and render its gap reports; with --source, run the adapters.
+    """Audit a family's published figures and render its gap reports; with --source or --live, run the adapters.
 
     Example: harness reproduce --source files --chips my-chips --weights my-weights --recipe pretraining
     """
-    if source is None:
-        options = (("--chips", chips), ("--weights", weights), ("--labels", labels), ("--task", tasks))
-        given = [n for n, v in (*options, ("--declare", declare), ("--greedy", greedy)) if v]
-        if given:
-            raise RegistryError(f"{given[0]} goes with --source files")
+    of_run = {"--weights": weights, "--task": tasks, "--greedy": greedy}
+    of_files = {"--chips": chips, "--labels": labels, "--declare": declare}
+    of_lock = {"--aoi": aois, "--scheme": scheme, "--footprints": footprints}
+    if live and source is not None:
+        raise RegistryError("--live makes its own locks; give either --live or --source")
+    if source is None and not live:
+        _none(of_run, "--source or --live")
+        _none(of_files, "--source files")
+        _none({**of_lock, "--lock": locks}, "--source lock")
+        _none({"--require-live": require_live, "--address": address}, "--live")
         _reproduce_cards(family, check, folder, root)
         return
     if check:
-        raise RegistryError("--check goes without --source: it compares the committed reports")
-    if chips is None:
-        raise RegistryError("--source files needs --chips FOLDER; docs/chips-folder.md shows the form")
+        raise RegistryError("--check goes without --source and --live: it compares the committed reports")
+    if source is Source.files:
+        _none({**of_lock, "--lock": locks}, "--source lock")
+        if chips is None:
+            raise RegistryError("--source files needs --chips FOLDER; docs/chips-folder.md shows the form")
+    else:
+        _none(of_files, "--source files")
+        live_clients("reproduce --live" if live else "reproduce --source lock")
+    if source is Source.lock and not locks:
+        raise RegistryError("--source lock needs --lock FILE; `harness lock` writes one")
+    if not live:
+        _none({"--require-live": require_live, "--address": address}, "--live")
     from harness.measure import Request, measure
 
+    request = Request(
+        family=family,
+        chips=chips,
+        locks=tuple(locks or ()),
+        aois=tuple(dict.fromkeys(aois or ())),
+        scheme=scheme,
+        footprints=footprints or "stood",
+        weights=Path(weights) if weights and weights != "random" else None,
+        random_weights=weights == "random",
+        recipe=recipe,
+        tasks=tuple(tasks or ()),
+        declared=declared(declare or []),
+        labels=tuple(labels or ()),
+        device=device,
+        dtype=dtype,
+        batch_norm=bn.value,
+        seed=seed,
+        greedy=greedy,
+        command=shlex.join(["harness", *sys.argv[1:]]),
+        root=root,
+        out=folder,
+    )
+    if live:
+        _live(request, catalogue, address, require_live)
+        return
     with progress() as step:
-        done = measure(
-            Request(
-                family=family,
-                chips=chips,
-                weights=Path(weights) if weights and weights != "random" else None,
-                random_weights=weights == "random",
-                recipe=recipe,
-                tasks=tuple(tasks or ()),
-                declared=declared(declare or []),
-                labels=tuple(labels or ()),
-                device=device,
-                dtype=dtype,
-                batch_norm=bn.value,
-                seed=seed,
-                greedy=greedy,
-                command=shlex.join(["harness", *sys.argv[1:]]),
-                root=root,
-                out=folder,
-            ),
-            step,
-        )
+        done = measure(request, step)
     _tell_run(done, root)
+
+
+def _none(options: Mapping[str, object], goes_with: str) -> None:
+    """Refuse options that would be ignored."""
+    for name, value in options.items():
+        if value:
+            raise RegistryError(f"{name} goes with {goes_with}")
+
+
+def _live(request: Request, catalogue: Catalogue, address: str | None, required: bool) -> None:
+    """Run live, render the family's reports with what came of it, and say what was proved."""
+    from harness.live import live as run
+    from harness.locking import Sources
+    from harness.run import reproduce as cards
+
+    with progress() as step:
+        done = run(request, Sources(catalogue.value, address), step=step)
+        if request.out is None:
+            cards(request.family, request.root, unreachable=done.words(), step=step)
+    for line in done.proved:
+        out.print(f"seen working: {line}", markup=False)
+    for service, why in done.unreachable.items():
+        err.print(f"not measured: {service} unreachable: {why}", markup=False, style=None)
+    if done.measured is not None:
+        _tell_run(done.measured, request.root)
+    elif required:
+        raise SourceError(f"{done.words()}; nothing was measured")
 
 
 def _reproduce_cards(family: str, check: bool, folder: Path | None, root: Path | None) -> None:

@@ -102,7 +102,9 @@ class RunRecord(BaseModel):
     family: str = ""
     """Family id."""
     source: str = ""
-    """Where the chips came from, e.g. `files`."""
+    """Where the chips came from: `files` or `lock`."""
+    locks: dict[str, str] = Field(default_factory=dict)
+    """sha256 of each lock by its file's name."""
     weights: Literal["published", "random"] = "published"
     """random: written by this project; the run shows mechanics and nothing about an adapter."""
     device: str

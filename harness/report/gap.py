@@ -23,7 +23,7 @@ from harness.report.words import say
 from harness.score.binary import ALL_ONES, ALL_ZEROS
 
 LIVE = "nox -s reproduce -- --live"
-"""The command that will measure what is not measured yet; it opens with the live sources."""
+"""The command that measures what is not measured yet."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,14 @@ def _best_threshold(view: View, adapter: Adapter) -> float | None:
     return None
 
 
-def gap(view: View, audit: Audit, runs: list[RunRecord], family: Family, adapter: Adapter) -> Gap:
+def gap(
+    view: View,
+    audit: Audit,
+    runs: list[RunRecord],
+    family: Family,
+    adapter: Adapter,
+    unreachable: str | None = None,
+) -> Gap:
     """Collect one report.
 
     Raises:
@@ -193,7 +200,7 @@ def gap(view: View, audit: Audit, runs: list[RunRecord], family: Family, adapter
             for c in card.concessions
             if c.subject in (adapter.id, "all")
         ],
-        rows=table.claim_rows(view, runs, adapter),
+        rows=table.claim_rows(view, runs, adapter, unreachable),
         findings=found,
         counterfactuals=[c for c in audit.counterfactuals if c.subject == adapter.id],
         built_up=built_up_condition(pair) if pair else None,

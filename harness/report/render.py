@@ -22,9 +22,16 @@ Step = Callable[[str], None]
 
 
 def render(
-    view: View, audit: Audit, runs: list[RunRecord], family: Family, step: Step = lambda _: None
+    view: View,
+    audit: Audit,
+    runs: list[RunRecord],
+    family: Family,
+    step: Step = lambda _: None,
+    unreachable: str | None = None,
 ) -> dict[str, str]:
     """Render every report and figure of a family.
+
+    `unreachable` names the services that kept figures from being measured, where somebody tried.
 
     Returns:
         File name below eval/reports/ -> text. The same text for the same input.
@@ -37,7 +44,7 @@ def render(
     gaps = []
     for adapter in family.adapters:
         step(f"{adapter.report}.md")
-        one = gap(view, audit, runs, family, adapter)
+        one = gap(view, audit, runs, family, adapter, unreachable)
         gaps.append(one)
         text = env.get_template("gap.md.j2").render(g=one, pct=pct, num=num, live=LIVE, table=sweep_table)
         out[f"{adapter.report}.md"] = tidy(text)
@@ -48,6 +55,7 @@ def render(
         family=family,
         audit=audit,
         runs=runs,
+        unreachable=unreachable,
         gaps=gaps,
         top=loud,
         count=lambda s: len(audit.of(s)),

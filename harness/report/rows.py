@@ -113,8 +113,11 @@ WORDS = {
 """Metric names as a reader says them."""
 
 
-def claim_rows(view: View, runs: list[RunRecord], adapter: Adapter) -> list[ClaimRow]:
-    """The claim table: every published score of the card's test split."""
+def claim_rows(view: View, runs: list[RunRecord], adapter: Adapter, unreachable: str | None = None) -> list[ClaimRow]:
+    """The claim table: every published score of the card's test split.
+
+    `unreachable` names the services that kept it from being measured, where somebody tried.
+    """
     found: dict[tuple[str, int | None, str, str], Claim] = {}
     for card in view.registry.cards:
         if card.kind != "card":
@@ -131,7 +134,7 @@ def claim_rows(view: View, runs: list[RunRecord], adapter: Adapter) -> list[Clai
     for key in sorted(found, key=_order):
         claim = found[key]
         rerun, hit = _matching(view, claim, "rerun"), ours(runs, claim)
-        text = "-" if claim.tolerance is None else "not measured"
+        text = "-" if claim.tolerance is None else f"not measured: {unreachable}" if unreachable else "not measured"
         if hit is not None:
             m, _ = hit
             text = f"not measured: {m.reason}" if m.value is None else f"{m.value:.4f}"

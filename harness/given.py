@@ -1,0 +1,166 @@
+"""Chips and labels for a run, wherever they come from: a folder of files, or a lock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.chips.chip import Chip, Label
+from harness.chips.labels import LabelMap, read_label_map, to_label
+from harness.chips.recipe import Recipe
+from harness.chips.sources.files import each_chip
+from harness.claims.families import Adapter
+from harness.claims.schemes import Scheme
+from harness.errors import ChipError, HarnessError, RegistryError, SourceError
+from harness.names import known
+
+if TYPE_CHECKING:
+    from harness.chips.scenes import AoiLock
+    from harness.locking import Sources
+
+LAND_COVER: str = "training-code"
+"""Scheme in which land cover is scored where nobody names another: the one that the training code writes."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run is given."""
+
+    source: Literal["files", "lock"]
+    """Where chips come from."""
+    names: tuple[str, ...]
+    """Chip ids, in order."""
+    chip: Callable[[str], Chip | HarnessError]
+    """Reads one; the error where it cannot be read."""
+    label: Callable[[Chip, Adapter], Label | str]
+    """Its label in a scheme of the adapter, or why there is none."""
+    notes: Callable[[str], Sequence[str]] = lambda _: ()
+    """What was decided on the way to a chip, once it has been read."""
+    locks: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of each lock by its file's name."""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """What a figure depends on."""
+
+
+def from_files(
+    folder: Path, declared: Mapping[str, str], labels: Sequence[Path], schemes: Mapping[str, Scheme]
+) -> Given:
+    """Chips of a folder, see docs/chips-folder.md.
+
+    Raises:
+        ChipError: No chips there.
+        RegistryError: A label map that is wrong.
+    """
+    maps = [read_label_map(path, dict(schemes)) for path in labels]
+    chips = dict(each_chip(folder, declared, None, dict(schemes)))
+
+    def label(chip: Chip, adapter: Adapter) -> Label | str:
+        try:
+            return _mapped(chip, adapter, maps)
+        except ChipError as err:
+            return str(err)
+
+    return Given("files", tuple(chips), chips.__getitem__, label)
+
+
+@contextmanager
+def from_lock(
+    paths: Sequence[Path],
+    recipe: Recipe,
+    sources: Sources,
+    schemes: Mapping[str, Scheme],
+    *,
+    scheme: str | None = None,
+    footprints: str = "stood",
+    ids: Sequence[str] = (),
+    failed: Mapping[str, str] | None = None,
+) -> Iterator[Given]:
+    """Chips of locks: read, never searched for. What the store holds is not read again.
+
+    Args:
+        paths: The locks.
+        recipe: Its grid, size, dates and resampling.
+        sources: Where windows and label rows are kept, and asked for where they are not.
+        schemes: By id.
+        scheme: Of land cover; `LAND_COVER` where left out.
+        footprints: Rule between footprints and pixels, a name of `harness.chips.rasterise.RULES`.
+        ids: AOIs; all of the recipe where empty.
+        failed: AOIs that could not be locked, and why: errors in place of chips.
+
+    Raises:
+        RegistryError: No such lock, scheme, rule or AOI, or none for the recipe.
+    """
+    from harness.chips.assemble import read_chip
+    from harness.chips.lock import read_lock
+    from harness.chips.rasterise import RULES
+    from harness.chips.tables import label as made
+
+    rule = RULES[known(footprints, RULES, "rule for footprints")]
+    land_cover = known(scheme or LAND_COVER, schemes, "scheme")
+    held: dict[str, AoiLock] = {}
+    for path in paths:
+        lock = read_lock(path)
+        of_recipe = [one for one in lock.aois if one.recipe == recipe.id]
+        if not of_recipe:
+            have = ", ".join(sorted({one.recipe for one in lock.aois})) or "nothing"
+            raise RegistryError(f"{path}: holds no AOI for recipe {recipe.id}, only for {have}; `harness lock` adds it")
+        for one in of_recipe:
+            if one.aoi in held:
+                raise RegistryError(f"{path}: {one.aoi} stands in another of these locks, too; leave one out")
+            held[one.aoi] = one
+    lost = {name: why for name, why in (failed or {}).items() if name not in held}
+    there = [*held, *lost]
+    names = [known(name, there, f"locked AOI for recipe {recipe.id}") for name in dict.fromkeys(ids)] or there
+    tables, store = sources.tables, sources.store
+    remarks: dict[str, tuple[str, ...]] = {}
+    with sources.reading() as reader:
+
+        def chip(name: str) -> Chip | HarnessError:
+            if name in lost:
+                return SourceError(lost[name])
+            try:
+                done = read_chip(held[name], recipe, reader, store)
+            except (SourceError, ChipError) as err:
+                return err
+            remarks[name] = done.remarks
+            return done.chip
+
+        def label(chip: Chip, adapter: Adapter) -> Label | str:
+            own = adapter.label_schemes
+            wanted = land_cover if land_cover in own else next(iter(own), None)
+            if wanted is None:
+                return f"no class scheme is known for {adapter.id}"
+            try:
+                return made(chip, held[chip.id], schemes[wanted], tables, rule)
+            except (SourceError, ChipError) as err:
+                return str(err)
+
+        yield Given(
+            "lock",
+            tuple(names),
+            chip,
+            label,
+            lambda name: remarks.get(name, ()),
+            {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
+            {"land-cover scheme": land_cover, "footprints": rule.name, "catalogue": sources.catalogue},
+        )
+
+
+def _mapped(chip: Chip, adapter: Adapter, maps: Sequence[LabelMap]) -> Label | str:
+    """The chip's label in a scheme of the adapter, or why there is none."""
+    own = adapter.label_schemes
+    for each in maps:
+        if each.scheme in own:
+            if each.modality not in chip.layers:
+                return f"the chip has no {each.modality}, which the label map for {each.scheme} reads"
+            layer = chip.layers[each.modality]
+            return to_label(each, layer.data[0, 0], layer.source)
+    if chip.label is not None and chip.label.scheme in own:
+        return chip.label
+    there = sorted({m.scheme for m in maps} | ({chip.label.scheme} if chip.label else set()))
+    wanted = ", ".join(own) or "none is known"
+    return f"no label in a scheme of {adapter.id} ({wanted}); given: {', '.join(there) or 'none'}"
