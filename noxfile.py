@@ -118,8 +118,10 @@ def _install_beside(session: nox.Session, there: wheels.InstalledTorch, extras: 
 
 @nox.session(**ON)
 def reproduce(session: nox.Session) -> None:
-    """Audit the published cards and render one gap report for each adapter."""
-    words = _install_models(session)
+    """Audit the published cards and render one gap report for each adapter; -- --live measures, too."""
+    words = _install_models(
+        session, *(["live"] if {"--live", "--source"} & {w.split("=")[0] for w in session.posargs} else [])
+    )
     session.run("harness", "reproduce", *words)
 
 
@@ -128,6 +130,21 @@ def tests(session: nox.Session) -> None:
     """Run the tests; the network is blocked except loopback."""
     words = _install_models(session, "live", "tests")
     session.run("pytest", *words)
+
+
+@nox.session(**ON)
+def live(session: nox.Session) -> None:
+    """Run the smallest real chain, one AOI and one adapter from the live services, and say what it proved."""
+    words = _install_models(session, "live")
+    smallest = ["--aoi", "brooklyn_downtown", "--task", "buildings_nyc", "--out", "eval/runs"]
+    session.run("harness", "reproduce", "--live", "--require-live", *(words or smallest))
+
+
+@nox.session
+def probes(session: nox.Session) -> None:
+    """Hold the latest run on New York against expectations written beforehand."""
+    _install(session, ".[tests]", "the harness and its test libraries, about 100 MB; 2-3 minutes the first time")
+    session.run("pytest", "probes", *session.posargs)
 
 
 @nox.session(**ON)
