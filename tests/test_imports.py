@@ -62,7 +62,10 @@ def test_the_console_script_loads_nothing_heavy(module: str, tmp_path: Path, roo
     assert loaded(module, HEAVY, tmp_path, root).isdisjoint(HEAVY)
 
 
-READING = ("assemble", "catalogue", "footprints", "majortom", "rasterise", "store", "warp", "worldcover")
+READING = (
+    *("assemble", "catalogue", "cluster", "footprints", "majortom", "many", "rasterise"),
+    *("sight", "store", "tables", "warp", "worldcover"),
+)
 """Modules of the chips room that read rasters or ask services; the rest decides and records."""
 
 

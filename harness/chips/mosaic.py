@@ -37,9 +37,17 @@ def masked(raw: NDArray[np.generic], nodata: Sequence[float], positive: bool = F
         nodata: Values that mean nodata.
         positive: Whether zero and negative values are nodata too: linear power has some, unflagged, at borders.
     """
-    gaps = np.isin(raw, np.asarray(nodata, np.float64)) if nodata else np.zeros(raw.shape, bool)
+    gaps = np.zeros(raw.shape, bool)
     data = raw.astype(np.float32)
-    gaps |= ~np.isfinite(data)
+    if raw.dtype.kind in "ui":
+        limits = np.iinfo(raw.dtype.name)
+        for value in nodata:
+            if limits.min <= value <= limits.max and value == int(value):  # others the type cannot hold
+                gaps |= raw == raw.dtype.type(int(value))
+    else:
+        for value in nodata:
+            gaps |= raw == np.float64(value)
+        gaps |= ~np.isfinite(data)
     if positive:
         gaps |= data <= 0
     data[gaps] = np.nan

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -26,6 +28,17 @@ WAIT_S: Final = 120.0
 Value = TypeVar("Value")
 
 
+@dataclass
+class _Door:
+    """What the readers of one container share: they ask one after another, and a refusal once for all who wait."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    failures: int = 0
+    """Questions without an answer so far."""
+    said: str = ""
+    """What the latest of them said."""
+
+
 class Signer:
     """Signs addresses, and signs them again when a store refuses. Safe for many threads.
 
@@ -37,7 +50,7 @@ class Signer:
     def __init__(self, wait_s: float = WAIT_S) -> None:
         self._wait_s = wait_s
         self._guard = threading.Lock()
-        self._containers: dict[tuple[str, str], threading.Lock] = {}
+        self._doors: dict[tuple[str, str], _Door] = {}
         hide_tokens()
 
     def signed(self, href: str) -> str:
@@ -76,16 +89,32 @@ class Signer:
             if fresh == refused:
                 sas.TOKEN_CACHE.pop(_token_url(account, container), None)
                 fresh = self._ask(href, account, container)
-        if fresh == refused:
-            raise SourceError(f"{href}: refused, and the token endpoint hands out the same token again; wait and retry")
+            if fresh == refused:
+                raise SourceError(
+                    f"{href}: refused, and the token endpoint hands out the same token again; wait and retry"
+                )
         return fresh
 
     @contextmanager
     def _turn(self, account: str, container: str) -> Iterator[None]:
+        """One reader of a container at a time.
+
+        Raises:
+            SourceError: Another's question failed while this reader waited: 32 readers would otherwise
+                wait 32 times for an endpoint that does not answer.
+        """
         with self._guard:
-            lock = self._containers.setdefault((account, container), threading.Lock())
-        with lock:
-            yield
+            door = self._doors.setdefault((account, container), _Door())
+            before = door.failures
+        with door.lock:
+            if door.failures != before:
+                raise SourceError(door.said)
+            try:
+                yield
+            except SourceError as err:
+                with self._guard:
+                    door.failures, door.said = door.failures + 1, str(err)
+                raise
 
     def _ask(self, href: str, account: str, container: str) -> str:
         import planetary_computer.sas as sas
@@ -105,9 +134,9 @@ class Signer:
             # The answer itself stands in these errors, and a token may stand in the answer.
             raise SourceError(f"{where}: the answer is no token") from None
         except RequestException as err:
-            code = getattr(err.response, "status_code", None)
-            said = f"HTTP {code}" if code else redacted(type(err).__name__)
-            hint = "; PC_SDK_SUBSCRIPTION_KEY raises the limits" if code == 429 else ""
+            code = _status(err)
+            said = f"HTTP {code}" if code else f"no answer ({type(err).__name__})"
+            hint = "; PC_SDK_SUBSCRIPTION_KEY raises the limits" if code == 429 else "; try again later"
             raise SourceError(f"{where}: {said}{hint}") from err
         if unsigned(out) == out:
             raise SourceError(f"{where}: the answer is no signature")
@@ -135,6 +164,16 @@ def _place(href: str) -> tuple[str, str]:
     if len(steps) < 2:
         raise SourceError(f"{href}: a blob address names a container and a file")
     return parts.netloc.split(".")[0], steps[0]
+
+
+def _status(err: Exception) -> int | None:
+    """HTTP status behind an error of requests; None where nothing answered.
+
+    After the last retry requests keeps no answer, only urllib3's words about it.
+    """
+    code = getattr(getattr(err, "response", None), "status_code", None)
+    words = re.search(r"too many (\d{3}) error responses", str(err))
+    return int(words[1]) if code is None and words else code
 
 
 def _token_url(account: str, container: str) -> str:

@@ -6,6 +6,7 @@ A nodata pixel never takes part in a value.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from harness.errors import RecipeError
 
 Places = NDArray[np.floating[Any]]
 """Coordinates in pixels, shape (n,)."""
+
+Index = slice | NDArray[np.intp]
+"""Rows or columns."""
 
 KERNELS = {"none": Resampling.nearest, "nearest": Resampling.nearest, "bilinear": Resampling.bilinear}
 """By knob. `none` is nearest where the grids do not coincide; `coincide` tells, and the caller says so."""
@@ -67,10 +71,11 @@ def onto(pieces: Sequence[Piece], grid: Grid, how: Knob) -> Pixels:
         return _copied(stack, grid, *step)
     if pieces[0].epsg == grid.epsg:
         return _shifted(stack, pieces[0], grid, KERNELS[how])
+    kernel = KERNELS[how]
+    out = _warped(stack, pieces[0], grid, kernel)
+    if kernel is Resampling.nearest or not (np.isnan(out).any() or np.isnan(stack).any()):
+        return out  # a value everywhere from no gap: each pixel's centre has a native pixel under it
     nearest = _warped(stack, pieces[0], grid, Resampling.nearest)
-    if KERNELS[how] is Resampling.nearest:
-        return nearest
-    out = _warped(stack, pieces[0], grid, KERNELS[how])
     # Rounding in GDAL may leave a centre on a pixel's very edge without a bilinear value; its own pixel has one.
     out = np.where(np.isnan(out), nearest, out)
     out[np.isnan(nearest)] = np.nan
@@ -94,42 +99,68 @@ def _shifted(stack: Pixels, piece: Piece, grid: Grid, kernel: Resampling) -> Pix
     rows = (gy + ge * (np.arange(grid.height_px) + 0.5) - y) / e
     cols = (gx + ga * (np.arange(grid.width_px) + 0.5) - x) / a
     _, height, width = stack.shape
-    gaps = np.isnan(stack)
-    holed = bool(gaps.any())
-    out: Pixels
-    if kernel is Resampling.nearest:
-        out = _taken(_taken(stack, rows, 1), cols, 2).copy()
-    elif not holed:
-        out = _linear(_linear(stack, rows, 1), cols, 2)
-    else:
-        there = _linear(_linear((~gaps).astype(np.float32), rows, 1), cols, 2)
-        total = _linear(_linear(np.where(gaps, np.float32(0), stack), rows, 1), cols, 2)
-        out = np.divide(total, there, out=np.full_like(total, np.nan), where=there > 0)
-        out[_taken(_taken(gaps, rows, 1), cols, 2)] = np.nan
+    left = int(np.clip(np.floor(cols[0] - 0.5), 0, width - 1))
+    right = int(np.clip(np.floor(cols[-1] + 0.5), 0, width - 1))
+    inner = cols - left  # columns beyond take part in no value
+    down, across = _Taps.at(rows, height, 0), _Taps.at(inner, right + 1 - left, 1)
+    here = _index(rows, height), _index(inner, right + 1 - left)
+    out: Pixels = np.empty((len(stack), grid.height_px, grid.width_px), np.float32)
+    for whole, filled in zip(stack, out, strict=True):  # one at a time: its steps stay in the processor's cache
+        band = whole[:, left : right + 1]
+        gaps = np.isnan(band)
+        if kernel is Resampling.nearest:
+            filled[:] = _taken(_taken(band, here[0], 0), here[1], 1)
+        elif not gaps.any():
+            filled[:] = across.mean(down.mean(band))
+        else:
+            there = across.mean(down.mean((~gaps).astype(np.float32)))
+            total = across.mean(down.mean(np.where(gaps, np.float32(0), band)))
+            filled[:] = np.nan
+            np.divide(total, there, out=filled, where=there > 0)
+            filled[_taken(_taken(gaps, here[0], 0), here[1], 1)] = np.nan
     out[:, (rows < 0) | (rows >= height)] = np.nan
     out[:, :, (cols < 0) | (cols >= width)] = np.nan
     return out
 
 
-def _taken(stack: NDArray[Any], places: Places, axis: int) -> NDArray[Any]:
-    """The pixels that hold these places, the border's beyond it; a view where they are neighbours."""
-    at = np.clip(np.floor(places), 0, stack.shape[axis] - 1).astype(np.intp)
+def _index(places: Places, size: int) -> Index:
+    """The pixels that hold these places, the border's beyond it; a slice where they are neighbours."""
+    at = np.clip(np.floor(places), 0, size - 1).astype(np.intp)
     if at[-1] - at[0] == len(at) - 1 and (np.diff(at) == 1).all():
-        return stack[(slice(None),) * axis + (slice(at[0], at[-1] + 1),)]
-    return np.take(stack, at, axis)
+        return slice(int(at[0]), int(at[-1]) + 1)
+    return at
 
 
-def _linear(stack: Pixels, places: Places, axis: int) -> Pixels:
-    """Interpolate along an axis at places counted in pixels from the first one's edge."""
-    first = np.floor(places - 0.5)
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    weight = (places - 0.5 - first).astype(np.float32).reshape(shape)
-    one, other = _taken(stack, first, axis), _taken(stack, first + 1, axis)
-    out: Pixels = other - one
-    out *= weight
-    out += one
-    return out
+def _taken(band: NDArray[Any], index: Index, axis: int) -> NDArray[Any]:
+    """Rows or columns of a band (H, W); a view where they are neighbours."""
+    if isinstance(index, slice):
+        return band[index] if axis == 0 else band[:, index]
+    return np.take(band, index, axis)
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """Two neighbours of each place along an axis, and the second one's weight."""
+
+    first: Index
+    second: Index
+    weight: Pixels
+    axis: int
+
+    @classmethod
+    def at(cls, places: Places, size: int, axis: int) -> _Taps:
+        """Places are counted in pixels from the first one's edge."""
+        first = np.floor(places - 0.5)
+        weight = (places - 0.5 - first).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
+        return cls(_index(first, size), _index(first + 1, size), weight, axis)
+
+    def mean(self, band: Pixels) -> Pixels:
+        """Interpolate a band (H, W) along the axis."""
+        one, other = _taken(band, self.first, self.axis), _taken(band, self.second, self.axis)
+        out: Pixels = other - one
+        out *= self.weight
+        out += one
+        return out
 
 
 def _warped(stack: Pixels, piece: Piece, grid: Grid, kernel: Resampling) -> Pixels:

@@ -45,6 +45,8 @@ def read_local(path: Path, grid: Grid) -> NDArray[np.uint8]:
         with rasterio.open(path) as source:
             if source.count != 1 or source.dtypes[0] != "uint8":
                 raise ChipError(f"{path}: {source.count} bands of {source.dtypes[0]}; one band of uint8 was expected")
+            if source.crs is None:
+                raise ChipError(f"{path}: names no reference system; it is cut short, download it again")
             with WarpedVRT(
                 source,
                 crs=CRS.from_epsg(grid.epsg),

@@ -30,6 +30,9 @@ GROUP = "harness.backbones"
 BUILDS = "harness.models.backbone_builds"
 """The module whose process builds."""
 
+OWN = {"harness_nano_terramind": "harness.models.nano:harness_nano_terramind"}
+"""Backbones of this project, by name: module and object of the factory."""
+
 START_S = 300.0
 """Seconds that the building process has to import the stack; 8-15 s on two cores."""
 
@@ -80,16 +83,18 @@ _registered: dict[str, str] = {}  # name -> target, of what register_plugins put
 
 
 def register_plugins() -> list[Plugin]:
-    """Register every backbone that other distributions offer; a second call registers only new ones.
+    """Register every backbone that other distributions offer, and our own; a second call registers only new ones.
 
     Returns:
-        All of them by name, a refused one with its reason: a name that is taken or reads as another
+        Those of other distributions by name, a refused one with its reason: a name that is taken or reads as another
         library's prefix, or a factory that does not import. TerraTorch itself would overwrite.
 
     Raises:
         StackError: The torch stack is missing or cannot be imported.
     """
     stack.prepare()
+    for name, target in OWN.items():
+        _register(metadata.EntryPoint(name, target, GROUP))
     found = sorted(metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value))
     return [Plugin(e.name, e.value, _distribution(e), _register(e)) for e in found]
 

@@ -117,7 +117,7 @@ TOPOLOGIES: dict[str, Callable[[Build, int], Topology]] = {"terramind-temporal-u
 """One line a topology."""
 
 
-def build_topology(build: Build, classes: int, *, initialise: bool = False) -> Topology:
+def build_topology(build: Build, classes: int, *, initialise: bool = False, seed: int = 0) -> Topology:
     """Build the topology that a family names.
 
     Args:
@@ -126,6 +126,7 @@ def build_topology(build: Build, classes: int, *, initialise: bool = False) -> T
         initialise: Give parameters TerraTorch's random start, for training. Otherwise they hold
             whatever the memory held: strict loading replaces every one that a forward reads or refuses,
             and half of the time of building is saved.
+        seed: Of the random start.
 
     Raises:
         TopologyError: No such topology, or it cannot be built.
@@ -136,7 +137,7 @@ def build_topology(build: Build, classes: int, *, initialise: bool = False) -> T
         backbones.require(build.backbone)
     if build.topology not in TOPOLOGIES:
         raise TopologyError(f"topology {build.topology!r}: not known; there are {', '.join(sorted(TOPOLOGIES))}")
-    with own_seed(), nullcontext() if initialise else uninitialised():
+    with own_seed(seed), nullcontext() if initialise else uninitialised():
         return TOPOLOGIES[build.topology](build, classes)
 
 
@@ -145,8 +146,10 @@ def has_lora(module: nn.Module) -> bool:
     return any("lora_" in name for name, _ in module.named_parameters())
 
 
-def inject_lora(encoder: nn.Module, r: int, alpha: float, targets: list[str]) -> None:
-    """Inject LoRA with PEFT; its B matrices start at zero, so nothing changes before they are loaded.
+def inject_lora(encoder: nn.Module, r: int, alpha: float, targets: list[str], seed: int = 0) -> None:
+    """Inject LoRA with PEFT; its B matrices start at zero, so nothing changes before they are loaded or trained.
+
+    PEFT freezes everything else in the encoder. `seed` is that of the random start of the A matrices.
 
     Raises:
         TopologyError: LoRA is there already, or no module has the targets' names.
@@ -157,7 +160,7 @@ def inject_lora(encoder: nn.Module, r: int, alpha: float, targets: list[str]) ->
     if has_lora(encoder):
         raise TopologyError("LoRA was injected already; build the topology anew for another adapter")
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, bias="none")
-    with own_seed():
+    with own_seed(seed):
         try:
             inject_adapter_in_model(config, encoder)
         except ValueError as err:
@@ -192,8 +195,8 @@ def uninitialised() -> Iterator[None]:
 
 
 @contextmanager
-def own_seed() -> Iterator[None]:
+def own_seed(seed: int = 0) -> Iterator[None]:
     """Random initial weights neither depend on the caller's random state nor change it."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         yield

@@ -3,13 +3,19 @@
 `python -m tests.chips.bench_reads` prints medians, ratios within the run, requests a window and peak
 memory. Every measurement is a fresh process (GDAL remembers URLs), rounds are interleaved, and the
 load of the machine stands beside them. stackstac and odc-stac take part where they are installed.
+All ways read from one server, which does as little as a server can: it is the clock of this bench.
+
+GDAL looks for nine sidecar files (HEAD) of an address without a query string, and for none of one
+with it. Signed addresses have one, so that is the serial way here; `bare` is the other, for comparison.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib.util
 import json
+import mmap
 import os
 import resource
 import statistics
@@ -19,6 +25,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +38,7 @@ from harness.chips.chip import MODALITIES
 from harness.chips.reader import Header, Request, chip_grid, reach_of, window
 from harness.chips.recipe import Recipe, read_recipes
 from harness.chips.scenes import AoiLock, AssetRef, Scene, Timestep
-from harness.chips.sources.cog import TUNED, CogReader
+from harness.chips.sources.cog import THREADS, CogReader
 from harness.chips.store import Store
 from harness.chips.warp import project
 from harness.places import eval_folder
@@ -42,7 +49,42 @@ LONLAT, EPSG, DATES = (-73.98, 40.7), 32618, 4
 QUERY = "st=2026-01-01T00%3A00%3A00Z&se=2026-01-02T00%3A00%3A00Z&sp=rl&sv=2025-07-05&sr=c&sig=bench"
 """Of the shape that a signed URL has."""
 
-MAIN_WAYS = ("default", "tuned", "pool16", "pool", "pool57", "stackstac16", "stackstac57", "odc16", "odc57", "chip")
+TUNED: dict[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_INGESTED_BYTES_AT_OPEN": 65536,
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MAX_RETRY": 0,
+    "GDAL_PAM_ENABLED": "NO",
+    "CPL_VSIL_CURL_CACHE_SIZE": 2**28,  # 57 windows at once do not fit into the usual 16 MB and are read twice
+}
+"""What a careful user of rasterio's own network client would set."""
+
+MAIN_WAYS: tuple[str, ...] = (
+    "default",
+    "bare",
+    "tuned",
+    "threads16",
+    "threads32",
+    "threads57",
+    "stackstac16",
+    "stackstac57",
+)
+MAIN_WAYS += ("odc16", "odc57", "pool32", "pool", "chip", "store", "storewindows")
+SLOW = ("bare", "tuned")
+
+WHAT = {
+    "default": "rasterio, serial, default settings",
+    "bare": "the same, addresses without a query",
+    "tuned": "rasterio, serial, tuned",
+    "threads": "rasterio, tuned, plain thread pool",
+    "stackstac": "stackstac, tuned, warped",
+    "odc": "odc-stac, tuned, warped",
+    "pool": "ours, windows",
+    "chip": "ours, to the finished chip",
+    "store": "ours, finished chip from the store",
+    "storewindows": "ours, windows from the store",
+}
+"""Ways, without the number of threads."""
 
 
 def recipe() -> Recipe:
@@ -118,18 +160,26 @@ def grid_of(lock: AoiLock) -> Any:
     return chip_grid(recipe(), lock.centre, lock.epsg, project)
 
 
-def serial(lock: AoiLock, options: dict[str, Any]) -> int:
-    """One after the other, with rasterio alone."""
-    got = 0
-    with rasterio.Env(**options):
-        for request in requests_of(lock):
-            with rasterio.open(signed(request.href)) as source:
-                transform = tuple(source.transform)[:6]
-                epsg = source.crs.to_epsg()
-                header = Header(epsg, transform, source.height, source.width, source.count, source.dtypes[0], None)
-                win = window(header, request, project)
-                got += source.read(window=rasterio.windows.Window(win.col, win.row, win.width_px, win.height_px)).size
-    return got
+def alone(request: Request, options: dict[str, Any], query: bool = True) -> int:
+    """One window with rasterio alone."""
+    href = signed(request.href) if query else request.href
+    with rasterio.Env(**options), rasterio.open(href) as source:
+        transform = tuple(source.transform)[:6]
+        epsg = source.crs.to_epsg()
+        header = Header(epsg, transform, source.height, source.width, source.count, source.dtypes[0], None)
+        win = window(header, request, project)
+        return int(source.read(window=rasterio.windows.Window(win.col, win.row, win.width_px, win.height_px)).size)
+
+
+def serial(lock: AoiLock, options: dict[str, Any], query: bool = True) -> int:
+    """One after the other."""
+    return sum(alone(request, options, query) for request in requests_of(lock))
+
+
+def plain(lock: AoiLock, threads: int) -> int:
+    """The same, tuned, in a pool of threads."""
+    with ThreadPoolExecutor(threads) as several:
+        return sum(several.map(lambda request: alone(request, TUNED), requests_of(lock)))
 
 
 def pool(lock: AoiLock, threads: int) -> int:
@@ -204,8 +254,6 @@ def by_stackstac(lock: AoiLock, threads: int) -> int:
 
 
 def by_odc(lock: AoiLock, threads: int) -> int:
-    from concurrent.futures import ThreadPoolExecutor
-
     import odc.stac
     from odc.geo.geobox import GeoBox
 
@@ -235,8 +283,10 @@ def child(way: str, file: Path) -> None:
     store = Store(Path(os.environ["BENCH_FOLDER"]) / "store")
     ways: dict[str, Callable[[], int]] = {
         "default": lambda: serial(lock, {}),
+        "bare": lambda: serial(lock, {}, query=False),
         "tuned": lambda: serial(lock, TUNED),
-        "pool": lambda: pool(lock, int(digits or 32)),
+        "threads": lambda: plain(lock, int(digits)),
+        "pool": lambda: pool(lock, int(digits or THREADS)),
         "chip": lambda: chip(lock, None),
         "store": lambda: chip(lock, store),
         "storewindows": lambda: sum(w.data.size for r in requests_of(lock) if (w := store.get(r)) is not None),
@@ -257,16 +307,80 @@ def child(way: str, file: Path) -> None:
     print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, size]))
 
 
+class Ranges(asyncio.Protocol):
+    """One connection of the server: HEAD and GET of files, each answered after the same time."""
+
+    def __init__(self, folder: Path, delay: float, log: list[tuple[str, str]], kept: dict[str, memoryview]) -> None:
+        self._folder, self._delay, self._log, self._kept = folder, delay, log, kept
+        self._came = b""
+
+    def connection_made(self, transport: Any) -> None:
+        """Nothing waits for more to send (asyncio sets TCP_NODELAY)."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Note each request, and answer it later."""
+        self._came += data
+        while b"\r\n\r\n" in self._came:
+            head, _, self._came = self._came.partition(b"\r\n\r\n")
+            first, *lines = head.decode("latin1").split("\r\n")
+            method, target, _ = first.split(" ")
+            span = next((s.partition("=")[2] for s in lines if s.lower().startswith("range:")), None)
+            name = target.partition("?")[0].lstrip("/")
+            if name.startswith("-/"):
+                self._send("GET", "200 OK", json.dumps(self._log).encode())
+                self._log.clear()
+                continue
+            self._log.append((method, name))
+            asyncio.get_running_loop().call_later(self._delay, self._answer, method, name, span)
+
+    def _answer(self, method: str, name: str, span: str | None) -> None:
+        path = self._folder / name
+        if name not in self._kept:
+            if not path.is_file():
+                self._send(method, "404 Not Found", b"")
+                return
+            with path.open("rb") as file:
+                self._kept[name] = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+        whole = self._kept[name]
+        if span is None:
+            self._send(method, "200 OK", whole)
+            return
+        start, _, last = span.partition("-")
+        stop = min(int(last or len(whole)) + 1, len(whole))
+        place = f"Content-Range: bytes {start}-{stop - 1}/{len(whole)}\r\n"
+        self._send(method, "206 Partial Content", whole[int(start) : stop], place)
+
+    def _send(self, method: str, status: str, body: bytes | memoryview, more: str = "") -> None:
+        head = f"HTTP/1.1 {status}\r\nContent-Type: image/tiff\r\nAccept-Ranges: bytes\r\n{more}"
+        head += f'ETag: "1"\r\nContent-Length: {len(body)}\r\n\r\n'
+        self._transport.writelines([head.encode(), body if method == "GET" else b""])
+
+
+async def serve(folder: Path, delay: float) -> None:
+    """Serve a folder until stopped; prints the address once connections are taken."""
+    log: list[tuple[str, str]] = []
+    kept: dict[str, memoryview] = {}
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Ranges(folder, delay, log, kept), "127.0.0.1", 0, backlog=1024)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await server.serve_forever()
+
+
 def main() -> None:
     """Serve, measure in rounds, print."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--slow-rounds", type=int, default=2, help="of the two serial ways")
+    parser.add_argument("--slow-rounds", type=int, default=1, help="of the serial ways that nothing is compared with")
     parser.add_argument("--delay", type=float, default=0.04, help="seconds a request")
+    parser.add_argument("--serve", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, metavar=("WAY", "LOCK"), help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.child:
         child(words.child[0], Path(words.child[1]))
+        return
+    if words.serve:
+        asyncio.run(serve(Path(words.serve), words.delay))
         return
     with tempfile.TemporaryDirectory() as name:
         measure(Path(name), words.rounds, words.slow_rounds, words.delay)
@@ -274,7 +388,7 @@ def main() -> None:
 
 def measure(folder: Path, rounds: int, slow: int, delay: float) -> None:
     """All ways, interleaved."""
-    command = [sys.executable, "-m", "tests.services.files", str(folder), "--delay", str(delay)]
+    command = [sys.executable, "-m", "tests.chips.bench_reads", "--serve", str(folder), "--delay", str(delay)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
         try:
             assert server.stdout is not None
@@ -284,14 +398,15 @@ def measure(folder: Path, rounds: int, slow: int, delay: float) -> None:
             file.write_text(lock.model_dump_json(), encoding="utf-8")
             assert len(requests_of(lock)) == 57
             have = {n: importlib.util.find_spec(n) is not None for n in ("stackstac", "odc")}
-            ways = [w for w in (*MAIN_WAYS, "store", "storewindows") if have.get(w.rstrip("0123456789"), True)]
+            ways = [w for w in MAIN_WAYS if have.get(w.rstrip("0123456789"), True)]
+            ratios: dict[str, list[float]] = {w: [] for w in ways}
             took: dict[str, list[float]] = {w: [] for w in ways}
             asked: dict[str, dict[str, float]] = {}
             memory: dict[str, float] = {}
             load = [os.getloadavg()[0]]
             for i in range(rounds):
-                for way in ways if i < slow else [w for w in ways if w not in ("default", "tuned")]:
-                    urllib.request.urlopen(f"{base}/-/clear").close()  # noqa: S310 (loopback)
+                for way in ways if i < slow else [w for w in ways if w not in SLOW]:
+                    urllib.request.urlopen(f"{base}/-/log").close()  # noqa: S310 (loopback)
                     env = {**os.environ, "BENCH_FOLDER": str(folder)}
                     run = [sys.executable, "-m", "tests.chips.bench_reads", "--child", way, str(file)]
                     out = subprocess.run(run, env=env, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
@@ -300,6 +415,7 @@ def measure(folder: Path, rounds: int, slow: int, delay: float) -> None:
                     print(f"round {i} {way}: {out.stdout.strip()}", file=sys.stderr, flush=True)
                     seconds, peak, _ = json.loads(out.stdout.splitlines()[-1])
                     took[way].append(seconds)
+                    ratios[way].append(took["default"][-1] / seconds)
                     memory[way] = max(peak, memory.get(way, 0))
                     with urllib.request.urlopen(f"{base}/-/log") as answer:  # noqa: S310
                         log = json.load(answer)
@@ -308,16 +424,15 @@ def measure(folder: Path, rounds: int, slow: int, delay: float) -> None:
         finally:
             server.terminate()
     print(f"57 windows, {delay * 1000:g} ms a request; {os.cpu_count()} cores, load {min(load):.1f} to {max(load):.1f}")
-    print("way          median s   min    max   n  x default  HEAD/window  GET/window  peak MiB")
-    first = statistics.median(took["default"] or [float("nan")])
+    print("way           median s  best s  rounds  x serial  HEAD/window  GET/window  peak MiB")
     for way in ways:
         t = took[way]
         print(
-            f"{way:12} {statistics.median(t):8.3f} {min(t):6.3f} {max(t):6.3f} {len(t):3d} "
-            f"{first / statistics.median(t):9.1f} {asked[way]['HEAD']:12.2f} {asked[way]['GET']:11.2f} "
-            f"{memory[way]:9.0f}"
+            f"{way:13} {statistics.median(t):8.3f} {min(t):7.3f} {len(t):7d} {statistics.median(ratios[way]):9.1f} "
+            f"{asked[way]['HEAD']:12.2f} {asked[way]['GET']:11.2f} {memory[way]:9.0f}  {WHAT[way.rstrip('0123456789')]}"
         )
-    print("floor: one request for the header and one for the blocks, 2 a window")
+    print("floor                                                    0.00        2.00            header, blocks")
+    print("x serial: of the last serial reading before it, the median over rounds")
 
 
 if __name__ == "__main__":

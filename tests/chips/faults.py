@@ -28,17 +28,32 @@ HEAD = """# Faults and outcomes
 
 Written by `python -m tests.chips.faults` from tests that passed; never edited by hand. Every fault is made by a
 service on loopback or by a real signal or limit of the operating system. None has been seen on the live services.
+`right result`: the same pixels, label, lock or files as without the fault. `one clear error`: nothing else came of it,
+least of all zeros in place of data.
+"""
 
+COLUMNS = """
 | part | fault | outcome | what was asserted |
 |---|---|---|---|
 """
+
+PARTS = {
+    "catalogue": "Catalogue: search and lock",
+    "signing": "Signing: tokens for addresses, in a child process at production addresses",
+    "reading": "Reading: windows of rasters",
+    "store": "Store: windows on disk",
+    "whole chain": "Whole chain: search, lock, sign, read, store",
+    "labels": "Labels: NYC Open Data and WorldCover",
+    "hub": "Hub: weights",
+}
+"""Parts of the chain in the page's order, and what each is called."""
 
 
 def record(part: str, fault: str, outcome: Outcome, asserted: str) -> None:
     """Note a fault's outcome; call it when everything about it has been asserted.
 
     Args:
-        part: `reading`, `store`, `catalogue`, ...
+        part: One of `PARTS`.
         fault: What went wrong, in words; a literal, so that the page can be held against the tests.
         outcome: What came of it.
         asserted: What the test checked, in one sentence.
@@ -72,8 +87,20 @@ def _is_record(function: ast.expr) -> bool:
 
 
 def page(rows: set[tuple[str, str, str, str]]) -> str:
-    """The page of these records."""
-    return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in sorted(rows))
+    """The page of these records, a table for each part.
+
+    Raises:
+        ValueError: Two rows say different things of one fault, or a part that is none.
+    """
+    if len({row[:2] for row in rows}) < len(rows):
+        raise ValueError("one fault, two outcomes: name them apart")
+    if unknown := {row[0] for row in rows} - set(PARTS):
+        raise ValueError(f"{', '.join(sorted(unknown))} is no part; there are {', '.join(PARTS)}")
+    out = HEAD
+    for part, title in PARTS.items():
+        if of_it := sorted(row for row in rows if row[0] == part):
+            out += f"\n## {title}\n{COLUMNS}" + "".join(f"| {' | '.join(row)} |\n" for row in of_it)
+    return out
 
 
 def listed(text: str) -> set[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import socket
@@ -53,7 +54,8 @@ class Portal:
     moved: dict[str, str] = field(default_factory=dict)
     """Dataset ids that answer with a redirect to another."""
     faults: deque[str] = field(default_factory=deque)
-    """What becomes of the next requests: `ok`, a status such as `503`, `429!` (with Retry-After: 0), `html`, `cut`."""
+    """What becomes of the next requests: `ok`, a status such as `503`, `429!` (with Retry-After: 0), `429=7` (with
+    Retry-After: 7), `html`, `cut`, `slow`."""
     repeat_last: bool = False
     """Whether every page after the first begins with the row that ended the page before it."""
     lost: set[str] = field(default_factory=set)
@@ -64,15 +66,21 @@ class Portal:
     """Whether each answer of rows adds a row to the table, as a live table may."""
     queries: list[Mapping[str, str]] = field(default_factory=list)
     """Questions seen."""
+    came_s: list[float] = field(default_factory=list)
+    """Monotonic clock at each of them."""
 
     async def answer(self, request: Request) -> Response:
         """Answer one question."""
         dataset = request.path_params["dataset"]
         query = dict(request.query_params)
         self.queries.append({"dataset": dataset, **query})
+        self.came_s.append(time.monotonic())
         fault = self.faults.popleft() if self.faults else "ok"
-        if fault.strip("!").isdigit():
-            return Response(b"busy", int(fault.strip("!")), {"Retry-After": "0"} if "!" in fault else {})
+        status, _, wait = fault.replace("!", "=0").partition("=")
+        if status.isdigit():
+            return Response(b"busy", int(status), {"Retry-After": wait} if wait else {})
+        if fault == "slow":
+            await asyncio.sleep(2)
         if fault == "html":
             return Response("<html><body>Sign in to continue.</body></html>", media_type="text/html")
         if dataset in self.moved:

@@ -47,9 +47,14 @@ class StacService:
     conforms: Sequence[str] = CONFORMS
     """What is advertised."""
     faults: list[tuple[int, dict[str, str]] | str] = field(default_factory=list)
-    """Taken one a search, before any answer: (status, headers), `html`, `cut`, `slow`."""
+    """Taken one a search, before any answer: (status, headers), `ok`, `html`, `cut`, `broken` (the connection ends in
+    mid-body), `slow`."""
+    landing: list[tuple[int, dict[str, str]] | str] = field(default_factory=list)
+    """The same, taken one a question for the landing page."""
     asked: list[dict[str, Any]] = field(default_factory=list)
     """Bodies of the searches that came."""
+    came_s: list[float] = field(default_factory=list)
+    """Monotonic clock at each of them."""
 
     def app(self) -> Starlette:
         """The API."""
@@ -57,7 +62,26 @@ class StacService:
             routes=[Route("/", self._landing), Route("/search", self._search, methods=["POST"])],
         )
 
+    async def _failed(self, faults: list[tuple[int, dict[str, str]] | str]) -> Response | None:
+        """The next fault as an answer; None where the request is served."""
+        fault = faults.pop(0) if faults else "ok"
+        if fault == "html":
+            return HTMLResponse("<html><body>We are down for maintenance</body></html>")
+        if fault == "cut":
+            return Response('{"type": "FeatureCollection", "features": [', media_type="application/geo+json")
+        if fault == "broken":
+            response = Response('{"type": "FeatureCollection", "features": [' + " " * 900)
+            response.body = response.body[:100]  # Content-Length still promises the whole
+            return response
+        if fault == "slow":
+            await asyncio.sleep(3)
+        if isinstance(fault, tuple):
+            return Response("no", status_code=fault[0], headers=fault[1])
+        return None
+
     async def _landing(self, request: Request) -> Response:
+        if (failed := await self._failed(self.landing)) is not None:
+            return failed
         root = str(request.base_url).rstrip("/")
         return JSONResponse(
             {
@@ -77,16 +101,9 @@ class StacService:
     async def _search(self, request: Request) -> Response:
         asked = await request.json()
         self.asked.append(asked)
-        if self.faults:
-            fault = self.faults.pop(0)
-            if fault == "html":
-                return HTMLResponse("<html><body>We are down for maintenance</body></html>")
-            if fault == "cut":
-                return Response('{"type": "FeatureCollection", "features": [', media_type="application/geo+json")
-            if fault == "slow":
-                await asyncio.sleep(3)
-            if isinstance(fault, tuple):
-                return Response("no", status_code=fault[0], headers=fault[1])
+        self.came_s.append(time.monotonic())
+        if (failed := await self._failed(self.faults)) is not None:
+            return failed
         found = [item for item in self.items if self._fits(item, asked)]
         if self.sorts and asked.get("sortby"):
             found.sort(key=lambda item: str(item["properties"]["datetime"]))

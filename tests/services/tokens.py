@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,11 +25,16 @@ class Tokens:
     life_s: float = 2700.0
     """Seconds that a token states it lives; planetary-computer renews below 60."""
     faults: list[tuple[int, dict[str, str]] | str] = field(default_factory=list)
-    """Taken one a request: (status, headers), `html`, `leak` (an answer that is no token but holds one), `hang`."""
+    """Taken one a request: (status, headers), `html`, `leak` (an answer that is no token but holds one), `hang`,
+    `nothing` (an empty object)."""
     asked: list[str] = field(default_factory=list)
     """`account/container` of every request that came."""
     keys: list[str | None] = field(default_factory=list)
     """Subscription key of every request."""
+    came_s: list[float] = field(default_factory=list)
+    """Monotonic clock at every request."""
+    given: dict[str, str] = field(default_factory=dict)
+    """By signature: the `account/container` that it is for."""
     live: set[str] = field(default_factory=set)
     """Signatures that the store takes."""
     stubborn: bool = False
@@ -47,6 +53,7 @@ class Tokens:
 
     async def _token(self, request: Request) -> Response:
         self.asked.append(f"{request.path_params['account']}/{request.path_params['container']}")
+        self.came_s.append(time.monotonic())
         self.keys.append(request.headers.get("Ocp-Apim-Subscription-Key"))
         if self.faults:
             fault = self.faults.pop(0)
@@ -54,6 +61,8 @@ class Tokens:
                 return PlainTextResponse("<html>maintenance</html>", media_type="text/html")
             if fault == "leak":
                 return JSONResponse({"token": f"se=1&sig={SECRET}"})
+            if fault == "nothing":
+                return JSONResponse({})
             if fault == "hang":
                 await asyncio.sleep(5)
             if isinstance(fault, tuple):
@@ -64,6 +73,7 @@ class Tokens:
         end = datetime.now(UTC) + timedelta(seconds=self.life_s)
         signature = f"{SECRET}{number}"
         self.live.add(signature)
+        self.given[signature] = self.asked[-1]
         stamp = end.strftime("%Y-%m-%dT%H:%M:%SZ")
         query = {"st": "2024-01-01T00:00:00Z", "se": stamp, "sp": "rl", "sv": "2024-05-04", "sr": "c", "sig": signature}
         answer = {"msft:expiry": stamp, "token": urlencode(query)}

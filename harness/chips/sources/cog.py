@@ -1,8 +1,9 @@
-"""Windows of cloud-optimised GeoTIFFs over HTTP: the only code that lets rasterio use the network.
+"""Windows of cloud-optimised GeoTIFFs over HTTP, two requests each: the header and the blocks.
 
-GDAL remembers failures by URL for the life of the process, ignores Retry-After and takes a body
-that broke off for a fault of the file. So a failed read is looked into with one small request of
-our own, which says what the server answers now, and is then repeated past GDAL's memory.
+Many threads wait for the network and few decode: GDAL is handed bytes, never an address, so nothing
+of it remembers a failure, and the set-up that it needs in each of its threads is paid a few times
+and not 57. A failed read is looked into with one small request, which says what the server answers
+now, and is then repeated.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -28,22 +30,28 @@ import rasterio
 import rasterio.windows
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
-from harness.chips.reader import Header, Project, Request, window, window_transform
+from harness.chips.reader import Header, Project, Request, Window, window, window_transform
+from harness.chips.sources.ranges import Client, NoBytesError, RangeFile
+from harness.chips.sources.tiff import Directory, NoTiffError, directory
 from harness.chips.warp import project as warp_project
 from harness.errors import SourceError
 
-THREADS: Final = 32
-"""Windows read at once. Reads wait for the network: 16 threads took a quarter longer, 57 gained nothing."""
+THREADS: Final = 64
+"""Windows read at once. They wait for the network: with 57 windows in one wave nothing waits twice."""
 
-TUNED: Final = {
+DECODERS: Final = min(max(os.cpu_count() or 1, 2), 8)
+"""Threads in which GDAL works. Each costs it some milliseconds once, so no more than there are cores."""
+
+LOCAL: Final = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no search for sidecar files
-    "GDAL_INGESTED_BYTES_AT_OPEN": 65536,  # the whole header of a COG in one request
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-    "GDAL_HTTP_MAX_RETRY": 0,  # retries are ours: GDAL's ignore Retry-After
     "GDAL_PAM_ENABLED": "NO",
 }
-"""GDAL options of every read. Not CPL_VSIL_CURL_USE_HEAD=NO: it fetches whole files."""
+"""GDAL options of every read."""
+
+KNOWN_HEADERS: Final = 1024
+"""Headers kept by what the directory says: the bands and dates of a tile differ little in it."""
 
 
 class Signs(Protocol):
@@ -121,7 +129,7 @@ def shown(url: str) -> str:
 
 
 class _NoQuery(logging.Filter):
-    """Cuts query strings out of what GDAL logs: they hold tokens."""
+    """Cuts query strings out of what is logged: they hold tokens."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = without_query(record.getMessage()), ()
@@ -133,7 +141,11 @@ def without_query(text: str) -> str:
     return re.sub(r"\?(?!\[)[^\s'\"<>]+", "?...", text)
 
 
-for _name in ("rasterio._env", "rasterio._err", "rasterio._base", "rasterio._io", "rasterio.session"):
+_TALKATIVE = (
+    *("rasterio._env", "rasterio._err", "rasterio._base", "rasterio._io", "rasterio.session"),
+    *("urllib3.connectionpool", "urllib3.poolmanager", "urllib3.util.retry"),
+)
+for _name in _TALKATIVE:
     logging.getLogger(_name).addFilter(_NoQuery())
 
 
@@ -149,8 +161,11 @@ class CogReader:
     ) -> None:
         self._signer, self._project = signer or Unsigned(), project
         self._patience = patience or Patience()
-        # Kept from chip to chip: GDAL holds a connection a thread.
+        self._client = Client(self._patience.connect_s, self._patience.timeout_s, threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cog")
+        self._runs = ThreadPoolExecutor(threads, thread_name_prefix="cog-run")
+        self._headers = _Headers()
+        self._decoders = ThreadPoolExecutor(min(threads, DECODERS), thread_name_prefix="cog-gdal", initializer=_decodes)
 
     def __enter__(self) -> CogReader:
         return self
@@ -159,8 +174,10 @@ class CogReader:
         self.close()
 
     def close(self) -> None:
-        """Let the threads go."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Let threads and connections go."""
+        for pool in (self._pool, self._runs, self._decoders):
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._client.close()
 
     def read_all(
         self, requests: Iterable[Request], done: Callable[[Request, NativeWindow], None] | None = None
@@ -178,19 +195,26 @@ class CogReader:
             SourceError: The first that could not be read; no further read starts after it.
         """
         stop = threading.Event()
+        causes: list[BaseException] = []
 
         def job(request: Request) -> NativeWindow:
-            found = self.read(request, stop)
-            if done is not None:
-                done(request, found)
+            if stop.is_set():  # a thread takes the next job before those that wait are cancelled
+                raise SourceError(f"{shown(request.href)}: given up, as another window could not be read")
+            try:
+                found = self.read(request, stop)
+                if done is not None:
+                    done(request, found)
+            except BaseException as err:
+                causes.append(err)
+                stop.set()
+                raise
             return found
 
         futures: dict[Request, Future[NativeWindow]] = {r: self._pool.submit(job, r) for r in dict.fromkeys(requests)}
         try:
             wait(futures.values(), return_when=FIRST_EXCEPTION)
-            failed = next((f for f in futures.values() if f.done() and f.exception() is not None), None)
-            if failed is not None:
-                failed.result()
+            if causes:  # the first; those that gave up because of it come later
+                raise causes[0]
             return {request: future.result() for request, future in futures.items()}
         finally:
             stop.set()
@@ -210,7 +234,7 @@ class CogReader:
         url = self._signer.signed(request.href)
         said = ""
         for attempt in range(1, patience.attempts + 1):
-            found = _attempt(url, request, self._project, patience, past_memory=attempt > 1)
+            found = self._attempt(url, request)
             if isinstance(found, NativeWindow):
                 return found
             answer = _ask(url, patience)
@@ -237,43 +261,107 @@ class CogReader:
             f"{where}: not read in {attempt} attempts{tail}: {said}; try again later, or check the address"
         )
 
-
-def _attempt(url: str, request: Request, project: Project, patience: Patience, past_memory: bool) -> NativeWindow | str:
-    """One read: the window, or GDAL's reason in words that hold no address."""
-    options = {
-        **TUNED,
-        "GDAL_HTTP_CONNECTTIMEOUT": max(1, round(patience.connect_s)),
-        "GDAL_HTTP_TIMEOUT": max(1, round(patience.timeout_s)),
-    }
-    if past_memory:
-        # Costs a second HEAD, so only where GDAL may remember a failure. By host: a port breaks longer prefixes.
-        options["CPL_VSIL_CURL_NON_CACHED"] = f"/vsicurl/{urlsplit(url).scheme}://{urlsplit(url).hostname}"
-    local = not urlsplit(url).scheme
-    try:
-        with rasterio.Env(**options), rasterio.open(url if local else f"/vsicurl/{url}", driver="GTiff") as source:
-            crs = source.crs
-            header = Header(
-                (crs.to_epsg() if crs else None) or 0,
-                tuple(source.transform)[:6],
-                source.height,
-                source.width,
-                source.count,
-                source.dtypes[0],
-                source.nodata,
-            )
-            _agrees(header, request)
-            win = window(header, request, project)
+    def _attempt(self, url: str, request: Request) -> NativeWindow | str:
+        """One read: the window, or the reason why not in words that hold no address."""
+        try:
+            if not urlsplit(url).scheme:
+                return self._decoders.submit(_local, url, request, self._project).result()
+            file = RangeFile(self._client, url)
+            found = directory(file.read)
+            header, win = self._decoders.submit(self._plan, found, request).result()
             if not win.height_px:
                 data = np.empty((header.count, 0, 0), header.dtype)
             else:
-                data = source.read(window=rasterio.windows.Window(win.col, win.row, win.width_px, win.height_px))
-    except (RasterioError, OSError) as err:
-        reason = str(err.__cause__ or err)
-        short = (
-            reason.replace(url, "the file").replace("/vsicurl/", "").splitlines()[0] if reason else type(err).__name__
-        )
-        return re.sub(r"\S*\?\S*", "the file", without_query(short))[:160].rstrip(".; ")
-    return NativeWindow(data, header, window_transform(header, win))
+                blocks = found.blocks(win)
+                fetched = self._fetched(file, found.runs(blocks))
+                data = self._decoders.submit(_decoded, found.small(blocks, fetched), header, win).result()
+        except (RasterioError, NoBytesError, NoTiffError, OSError) as err:
+            return _reason(err, url)
+        return NativeWindow(data, header, window_transform(header, win))
+
+    def _plan(self, found: Directory, request: Request) -> tuple[Header, Window]:
+        header = self._headers.of(found)
+        _agrees(header, request)
+        return header, window(header, request, self._project)
+
+    def _fetched(self, file: RangeFile, runs: list[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """Bytes by run; several runs at the same time."""
+        others = {run: self._runs.submit(file.read, *run) for run in runs[1:]}
+        try:
+            first = {run: file.read(*run) for run in runs[:1]}
+            return first | {run: future.result() for run, future in others.items()}
+        finally:
+            for future in others.values():
+                future.cancel()
+            wait(others.values())
+
+
+def _local(path: str, request: Request, project: Project) -> NativeWindow:
+    with rasterio.open(path, driver="GTiff") as source:
+        header = _header(source)
+        _agrees(header, request)
+        win = window(header, request, project)
+        return NativeWindow(_pixels(source, header, win), header, window_transform(header, win))
+
+
+def _decoded(file: bytes, header: Header, win: Window) -> NDArray[np.generic]:
+    """Pixels of a window out of a small file that holds its blocks."""
+    with MemoryFile(file, ext=".tif") as memory, memory.open(driver="GTiff") as source:
+        return _pixels(source, header, win)
+
+
+def _pixels(source: Any, header: Header, win: Window) -> NDArray[np.generic]:
+    if not win.height_px:
+        return np.empty((header.count, 0, 0), header.dtype)
+    data: NDArray[np.generic] = source.read(
+        window=rasterio.windows.Window(win.col, win.row, win.width_px, win.height_px)
+    )
+    return data
+
+
+def _header(source: Any) -> Header:
+    crs = source.crs
+    return Header(
+        (crs.to_epsg() if crs else None) or 0,
+        tuple(source.transform)[:6],
+        source.height,
+        source.width,
+        source.count,
+        source.dtypes[0],
+        source.nodata,
+    )
+
+
+def _decodes() -> None:
+    """Set up a thread for GDAL; the options last as long as it."""
+    rasterio.Env(**LOCAL).__enter__()
+
+
+class _Headers:
+    """What GDAL makes of a directory; asked once for all that look the same."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[object, ...], Header] = OrderedDict()
+
+    def of(self, found: Directory) -> Header:
+        """The header of a file with this directory."""
+        header = self._known.get(found.look)
+        if header is None:
+            with MemoryFile(found.small(), ext=".tif") as memory, memory.open(driver="GTiff") as source:
+                header = self._known[found.look] = _header(source)
+            while len(self._known) > KNOWN_HEADERS:
+                self._known.popitem(last=False)
+        return header
+
+
+def _reason(err: BaseException, url: str) -> str:
+    """What went wrong, in words that hold no address."""
+    text = str(err.__cause__ or err)
+    if not text:
+        return type(err).__name__
+    short = without_query(text.replace(url, "the file").splitlines()[0])
+    short = re.sub(r"/vsimem/\S+\.tif", "the file", short)
+    return re.sub(r"\S*\?\S*", "the file", short)[:160].rstrip(".; ")
 
 
 def _agrees(header: Header, request: Request) -> None:

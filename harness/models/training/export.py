@@ -1,11 +1,13 @@
-"""Adapters written in the published format: the three files that strict loading reads back bit for bit."""
+"""Bases and adapters written in the published format: files that strict loading reads back bit for bit."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,10 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness.errors import WeightsError
-from harness.models.load import LORA_NAME
+from harness.models.load import BUFFERS, LORA_NAME
 from harness.models.published import CONFIG, DECODER, LORA, AdapterConfig
+from harness.models.topology import Topology, explained, has_lora
 from harness.models.training.train import TrainConfig
 from harness.models.weights import read_weights
+
+HALF = "float16"
+"""The one precision besides float32 that weights are stored in."""
 
 WRAPPED = "base_model.model."
 """What PEFT's own wrapper, which TerraTorch's `peft_config` uses, puts before the encoder's names."""
@@ -49,7 +55,90 @@ def config_of(train: TrainConfig) -> ExportConfig:
     )
 
 
-def export_adapter(model: nn.Module, folder: Path, config: ExportConfig, *, replace: bool = False) -> None:
+def round_weights(tensors: Mapping[str, Tensor], dtype: str) -> None:
+    """Round float32 weights to what a file of `dtype` holds, in place.
+
+    Batch-norm statistics stay as they are: they are few, and a small variance would be lost.
+
+    Args:
+        tensors: A model's own, by name.
+        dtype: `float32` leaves everything, `float16` rounds.
+
+    Raises:
+        WeightsError: A weight is too large for `dtype`.
+    """
+    for name, tensor in tensors.items():
+        stored = _stored(name, tensor, dtype)
+        if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
+            raise WeightsError(f"{name}: NaN, infinity, or a value too large for {dtype}; the training diverged")
+        tensor.copy_(stored)
+
+
+def _stored(name: str, tensor: Tensor, dtype: str) -> Tensor:
+    """A tensor in the type that a file of `dtype` holds it in."""
+    if dtype not in (HALF, "float32"):
+        raise WeightsError(f"dtype {dtype!r}: float32 or {HALF}")
+    if dtype != HALF or not tensor.is_floating_point() or name.rpartition(".")[2] in BUFFERS:
+        return tensor
+    return tensor.to(torch.float16)
+
+
+def _as_stored(tensors: dict[str, Tensor], dtype: str) -> dict[str, Tensor]:
+    """Tensors as the file holds them, refusing to change a value on the way."""
+    out = {n: _stored(n, t, dtype) for n, t in tensors.items()}
+    changed = [n for n, t in out.items() if not torch.equal(t.to(tensors[n].dtype), tensors[n])]
+    if changed:
+        raise WeightsError(
+            f"{len(changed)} tensors would change in {dtype}, first {changed[0]}; round them first "
+            "(round_weights), so that what is run is what is written"
+        )
+    return out
+
+
+def export_base(topology: Topology, path: Path, *, dtype: str = "float32", replace: bool = False) -> None:
+    """Write an encoder as a base file, under the names that `harness.models.load.load_base` looks for.
+
+    Args:
+        topology: Whose encoder; without LoRA.
+        path: A `.safetensors` file, or a `.pt` file that holds tensors only.
+        dtype: `float32`, or `float16` for a model that `round_weights` has rounded.
+        replace: Whether a file may be replaced.
+
+    Raises:
+        WeightsError: LoRA is there, a tensor is not finite or would change, the file is there, or
+            writing fails.
+    """
+    if path.exists() and not replace:
+        raise WeightsError(f"{path}: is there already; name another file, or say that it may be replaced")
+    encoder = topology.model.encoder
+    if has_lora(encoder):
+        raise WeightsError(f"{path}: the encoder carries LoRA, which renames the layers it wraps; it is no base")
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in encoder.state_dict().items():
+        if explained(name, topology.not_run) is None:
+            prefix = max((p for p in topology.base_prefixes if name.startswith(p)), key=len, default="")
+            tensors[name.removeprefix(prefix)] = _plain(tensor)
+    stored = _as_stored(_finite(tensors), dtype)
+    part = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":
+            save_file(stored, part)
+        else:
+            buffer = io.BytesIO()  # a file's name would stand in the archive
+            torch.save(stored, buffer)
+            part.write_bytes(buffer.getvalue())
+        _compared(part, stored)
+        part.replace(path)
+    except OSError as err:
+        raise WeightsError(f"{path}: cannot be written: {err.strerror or err}") from err
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def export_adapter(
+    model: nn.Module, folder: Path, config: ExportConfig, *, replace: bool = False, dtype: str = "float32"
+) -> list[Path]:
     """Write LoRA, decoder with its batch-norm buffers, and config, as the published adapters are.
 
     The files are written beside the folder, read back and compared, and put in place by renaming:
@@ -61,14 +150,19 @@ def export_adapter(model: nn.Module, folder: Path, config: ExportConfig, *, repl
         folder: The adapter's folder.
         config: What adapter_config.json says; it must be true of the model.
         replace: Whether a folder that holds something may be replaced.
+        dtype: `float32`, or `float16` for a model that `round_weights` has rounded; batch-norm
+            statistics are float32 either way.
+
+    Returns:
+        The three files.
 
     Raises:
         WeightsError: Model and config do not agree, the format has no place for something that was
-            trained, a tensor is not finite, the folder holds something, or writing fails.
+            trained, a tensor is not finite or would change, the folder holds something, or writing fails.
     """
     if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise WeightsError(f"{folder}: holds something already; name another folder, or say that it may be replaced")
-    lora, decoder = _lora(model, config), _decoder(model, config)
+    lora, decoder = (_as_stored(t, dtype) for t in (_lora(model, config), _decoder(model, config)))
     config = config.model_copy(update={"lora_param_count": _entries(lora), "decoder_param_count": _entries(decoder)})
     fields = config.model_dump()
     if float(config.lora_alpha).is_integer():
@@ -85,11 +179,12 @@ def export_adapter(model: nn.Module, folder: Path, config: ExportConfig, *, repl
         (part / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
         for name, wanted in ((LORA, lora), (DECODER, decoder)):
             _compared(part / name, wanted)
-        _swapped(part, folder)
+        swapped(part, folder)
     except OSError as err:
         raise WeightsError(f"{folder}: cannot be written: {err.strerror or err}") from err
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    return [folder / name for name in (CONFIG, LORA, DECODER)]
 
 
 def _lora(model: nn.Module, config: ExportConfig) -> dict[str, Tensor]:
@@ -158,6 +253,7 @@ def _entries(tensors: dict[str, Tensor]) -> int:
 
 
 def _compared(path: Path, wanted: dict[str, Tensor]) -> None:
+    path.chmod(0o644)  # safetensors writes for the owner alone
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
     held = read_weights(path).tensors
@@ -167,7 +263,7 @@ def _compared(path: Path, wanted: dict[str, Tensor]) -> None:
         raise WeightsError(f"{path}: what was read back is not what was written; the disk is full or damaged")
 
 
-def _swapped(part: Path, folder: Path) -> None:
+def swapped(part: Path, folder: Path) -> None:
     """Put `part` where `folder` is; the old folder is back in place where that fails."""
     if not folder.exists():
         part.rename(folder)
