@@ -128,8 +128,9 @@ def reproduce(session: nox.Session) -> None:
 @nox.session(**ON)
 def tests(session: nox.Session) -> None:
     """Run the tests; the network is blocked except loopback."""
-    words = _install_models(session, "live", "tests")
-    session.run("pytest", *words)
+    words = _install_models(session, "live", "twin", "tests")
+    # Two processes: half of the tests wait for services that are slow on purpose. A file stays in one of them.
+    session.run("pytest", "-n", "2", "--dist", "loadfile", *words)
 
 
 @nox.session(**ON)
@@ -157,7 +158,7 @@ def doctor(session: nox.Session) -> None:
 @nox.session(**ON)
 def bench(session: nox.Session) -> None:
     """Time what was made faster against doing without it, ratios within one run."""
-    words = _install_models(session, "live", "tests")
+    words = _install_models(session, "live", "twin", "tests")
     session.run("python", "-m", "tests.models.bench_dates", *words)
     session.run("python", "-m", "tests.chips.bench_reads", "--rounds", "4")
 

@@ -36,14 +36,26 @@ class Given:
     """Chip ids, in order."""
     chip: Callable[[str], Chip | HarnessError]
     """Reads one; the error where it cannot be read."""
-    label: Callable[[Chip, Adapter], Label | str]
-    """Its label in a scheme of the adapter, or why there is none."""
+    label_in: Callable[[Chip, Sequence[str]], Label | str]
+    """Its label in the first of these schemes that it can be had in, or why there is none."""
     notes: Callable[[str], Sequence[str]] = lambda _: ()
     """What was decided on the way to a chip, once it has been read."""
+    splits: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    """By chip: the split that claims name it by, and whether the given chips of it are all of it."""
     locks: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each lock by its file's name."""
     conditions: Mapping[str, str] = field(default_factory=dict)
     """What a figure depends on."""
+    preferred: str | None = None
+    """Scheme that comes first where an adapter has several."""
+
+    def label(self, chip: Chip, adapter: Adapter) -> Label | str:
+        """A chip's label in a scheme of the adapter, or why there is none."""
+        own = adapter.label_schemes
+        if not own:
+            return f"no class scheme is known for {adapter.id}"
+        found = self.label_in(chip, [s for s in own if s == self.preferred] or own)
+        return f"{adapter.id}: {found}" if isinstance(found, str) else found
 
 
 def from_files(
@@ -58,9 +70,9 @@ def from_files(
     maps = [read_label_map(path, dict(schemes)) for path in labels]
     chips = dict(each_chip(folder, declared, None, dict(schemes)))
 
-    def label(chip: Chip, adapter: Adapter) -> Label | str:
+    def label(chip: Chip, wanted: Sequence[str]) -> Label | str:
         try:
-            return _mapped(chip, adapter, maps)
+            return _mapped(chip, wanted, maps)
         except ChipError as err:
             return str(err)
 
@@ -129,13 +141,9 @@ def from_lock(
             remarks[name] = done.remarks
             return done.chip
 
-        def label(chip: Chip, adapter: Adapter) -> Label | str:
-            own = adapter.label_schemes
-            wanted = land_cover if land_cover in own else next(iter(own), None)
-            if wanted is None:
-                return f"no class scheme is known for {adapter.id}"
+        def label(chip: Chip, wanted: Sequence[str]) -> Label | str:
             try:
-                return made(chip, held[chip.id], schemes[wanted], tables, rule)
+                return made(chip, held[chip.id], schemes[wanted[0]], tables, rule)
             except (SourceError, ChipError) as err:
                 return str(err)
 
@@ -145,22 +153,22 @@ def from_lock(
             chip,
             label,
             lambda name: remarks.get(name, ()),
+            {name: (one.split, one.whole_split and not ids) for name, one in held.items() if one.split},
             {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
             {"land-cover scheme": land_cover, "footprints": rule.name, "catalogue": sources.catalogue},
+            land_cover,
         )
 
 
-def _mapped(chip: Chip, adapter: Adapter, maps: Sequence[LabelMap]) -> Label | str:
-    """The chip's label in a scheme of the adapter, or why there is none."""
-    own = adapter.label_schemes
+def _mapped(chip: Chip, wanted: Sequence[str], maps: Sequence[LabelMap]) -> Label | str:
+    """The chip's label in one of the schemes, or why there is none."""
     for each in maps:
-        if each.scheme in own:
+        if each.scheme in wanted:
             if each.modality not in chip.layers:
                 return f"the chip has no {each.modality}, which the label map for {each.scheme} reads"
             layer = chip.layers[each.modality]
             return to_label(each, layer.data[0, 0], layer.source)
-    if chip.label is not None and chip.label.scheme in own:
+    if chip.label is not None and chip.label.scheme in wanted:
         return chip.label
     there = sorted({m.scheme for m in maps} | ({chip.label.scheme} if chip.label else set()))
-    wanted = ", ".join(own) or "none is known"
-    return f"no label in a scheme of {adapter.id} ({wanted}); given: {', '.join(there) or 'none'}"
+    return f"no label in {' or '.join(wanted)}; given: {', '.join(there) or 'none'}"

@@ -192,7 +192,7 @@ def _with_labels(one: AoiLock, aoi: Aoi, tables: Tables, step: Step) -> AoiLock:
     if FOOTPRINT_SOURCE in aoi.labels:
         step(f"{aoi.id}: building footprints")
         pins = tables.pins(chip_grid(aoi.centre, LOCK_SIZE_PX))
-    return one.model_copy(update={"labels": pins, "role": aoi.role})
+    return one.model_copy(update={"labels": pins, "role": aoi.role, "split": aoi.split, "whole_split": aoi.whole_split})
 
 
 def _same_place(one: AoiLock, aoi: Aoi, path: Path) -> None:

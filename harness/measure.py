@@ -21,6 +21,7 @@ from harness.chips.recipe import Recipe, read_recipes
 from harness.claims.audit import read_view
 from harness.claims.families import Family
 from harness.claims.groups import View
+from harness.claims.scored import scored
 from harness.claims.structure import alpha_claim, measurements, structure_rows
 from harness.errors import HarnessError, RegistryError
 from harness.given import Given, from_files, from_lock
@@ -164,9 +165,10 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
     for task in tasks:
         audit = ensemble.adapters[task].audit
         rows = structure_rows(view.registry, family, audit)
+        schemes = sorted({scheme for score, scheme in scores[task] if score.scored and scheme})
         if not audit.random_weights:
             found += measurements(view.registry, rows)
-        schemes = sorted({scheme for score, scheme in scores[task] if score.scored and scheme})
+            found += scored(view.registry, view.schemes, task, [score for score, _ in scores[task]], schemes)
         adapters.append(
             AdapterRun(
                 adapter=task,
@@ -275,6 +277,9 @@ def _scored(
             step(f"{task}: {name}")
             label = chip if isinstance(chip, HarnessError) else given.label(chip, family.adapter(task))
             score = _score(ensemble, task, name, chip, label, arrays[name])
+            if name in given.splits:
+                split, whole = given.splits[name]
+                score = score.model_copy(update={"split": split, "whole_split": whole})
             extra = [*given.notes(name), *([f"label: {label.why}"] if isinstance(label, Label) else [])]
             if given.source == "lock" and extra:
                 score = score.model_copy(update={"notes": [*score.notes, *extra]})

@@ -37,6 +37,10 @@ class Aoi(Strict):
     """Label sources, what is laid on top last."""
     source: str
     """Where the place comes from."""
+    split: str | None = None
+    """Name of the set of chips that claims use for it, e.g. `six-aois`; None where no claim is about it."""
+    whole_split: bool = False
+    """Whether the file's AOIs of that split are all of it, scene by scene: then a figure of them has no sampling error."""
 
     @model_validator(mode="after")
     def _sound(self) -> Aoi:
@@ -45,6 +49,8 @@ class Aoi(Strict):
             raise ValueError(f"centre: {lon}, {lat} is no longitude and latitude that UTM covers")
         if self.window[0] > self.window[1]:
             raise ValueError(f"window: {self.window[0]} lies after {self.window[1]}")
+        if self.whole_split and self.split is None:
+            raise ValueError("whole_split: of which split? name it")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: one stands twice")
         return self

@@ -127,6 +127,10 @@ class AoiLock(Strict):
     """Questions that led here."""
     role: Literal["tune", "test", "probe"] | None = None
     """What the AOI is used for: see harness.chips.aois."""
+    split: str | None = None
+    """Set of chips that claims name it by."""
+    whole_split: bool = False
+    """Whether the AOIs of that split in the AOI file are all of it, scene by scene."""
     labels: list[LabelPin] = Field(default_factory=list)
     """Label tables asked; maps with scenes of their own (WorldCover) stand among the timesteps."""
 

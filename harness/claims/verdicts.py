@@ -57,7 +57,8 @@ def judge(claim: Claim, measurement: Measurement | None) -> Verdict:
     Equal quantities only. With d the claim's rounding interval widened by its tolerance:
     reproduced if the measured interval lies within d, not reproduced if it lies outside,
     inconclusive if it crosses an end, or if too few clusters support an interval. A claim with
-    tolerance `rounding` is about something countable and needs no interval.
+    tolerance `rounding` is about something countable and needs no interval; nor does a measurement of every
+    chip that the claim is about, on which the value alone decides.
     """
     if claim.tolerance is None:
         return Verdict("no claim", "a figure without a tolerance: context, not something to reproduce")
@@ -72,9 +73,10 @@ def judge(claim: Claim, measurement: Measurement | None) -> Verdict:
     slack = Fraction(0) if exact else Fraction(claim.tolerance)
     printed = figure(claim)
     lo, hi = printed.lo - slack, printed.hi + slack
-    if measurement.interval is None and not exact:
+    if measurement.interval is None and not exact and not measurement.whole:
         return Verdict("inconclusive", f"n = {measurement.n}: too few clusters for an interval")
-    a, b = measurement.interval or (measurement.value, measurement.value)
+    sampled = measurement.interval if not measurement.whole else None
+    a, b = sampled or (measurement.value, measurement.value)
     if lo <= Fraction(a) and Fraction(b) <= hi:
         return Verdict("reproduced", f"within {claim.tolerance} of the printed figure")
     if Fraction(b) < lo or Fraction(a) > hi:

@@ -7,27 +7,43 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.console import err, out, progress
+from harness.commands.console import err, live_clients, out, progress, short
 from harness.errors import RegistryError
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="TerraTorch CLI YAML, or an adapter's own config.yaml.")],
+    config: Annotated[Path, typer.Argument(help="A training as YAML; with --smoke a TerraTorch CLI YAML.")],
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two steps on one made batch: what receives a gradient.")
     ] = False,
     export: Annotated[
-        Path | None, typer.Option(help="Also write the result in the published format into this folder.")
+        Path | None, typer.Option(help="With --smoke: also write the result in the published format into this folder.")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Let --export replace what is there.")] = False,
+    chips: Annotated[Path | None, typer.Option(help="Folder of labelled chips, see docs/chips-folder.md.")] = None,
+    labels: Annotated[list[Path] | None, typer.Option(help="With --chips: label map; may repeat.")] = None,
+    locks: Annotated[list[Path] | None, typer.Option("--lock", help="Lock of the training AOIs; may repeat.")] = None,
+    held_out: Annotated[
+        list[Path] | None, typer.Option(help="Lock of the test AOIs, written down and never trained on; may repeat.")
+    ] = None,
+    footprints: Annotated[str, typer.Option(help="With --lock: rule between footprints and pixels.")] = "stood",
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the family's weights: where the base is, or is to be.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The record as JSON.")] = False,
+    root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
 ) -> None:
-    """Say which tensors a training configuration would train, without data, weights or network.
+    """Train a narrow base or an adapter; or, with --smoke, say which tensors a configuration would train.
+
+    Training is made for models that two cores can train. A published adapter's full size belongs to TerraTorch.
 
     Example: harness train config.yaml --smoke
     """
     if not smoke:
-        raise RegistryError("only --smoke is there: training itself stays with TerraTorch")
+        _fit(config, folder, chips, labels or [], locks or [], held_out or [], footprints, replace, as_json, root)
+        return
+    if chips or labels or locks or held_out or folder or root:
+        raise RegistryError("--smoke goes without --chips, --labels, --lock, --held-out, --out and --root")
     from harness.models.training.export import config_of, export_adapter
     from harness.models.training.smoke import smoke as run
     from harness.models.training.smoke import words
@@ -40,3 +56,45 @@ def train(
     if export is not None:
         export_adapter(done.task.model, export, config_of(read_config(config)), replace=replace)
         err.print(f"written: {export}", markup=False)
+
+
+def _fit(
+    config: Path,
+    folder: Path | None,
+    chips: Path | None,
+    labels: list[Path],
+    locks: list[Path],
+    held_out: list[Path],
+    footprints: str,
+    replace: bool,
+    as_json: bool,
+    root: Path | None,
+) -> None:
+    if folder is None:
+        raise RegistryError("name the folder of the family's weights with --out, or say --smoke")
+    live_clients("harness train")
+    from harness.teach import teach
+
+    with progress() as step:
+        done = teach(
+            config,
+            folder,
+            chips=chips,
+            labels=labels,
+            locks=locks,
+            held_out=held_out,
+            footprints=footprints,
+            replaced=replace,
+            root=root,
+            step=step,
+        )
+    if as_json:
+        out.print(done.model_dump_json(indent=1), markup=False)
+        return
+    out.print(
+        f"{done.config.adapter}: {done.config.steps} steps on {len(done.chips)} chips, loss {done.losses[0]:.3f} -> "
+        f"{done.losses[-1]:.3f}, {done.duration_s:.0f} s",
+        markup=False,
+    )
+    for each in done.files:
+        out.print(f"  {short(folder / each.name)}  {each.size_bytes} bytes", markup=False)

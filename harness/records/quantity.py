@@ -90,6 +90,9 @@ class Measurement(BaseModel):
     """Why there is no value; required where there is none."""
     interval: tuple[float, float] | None = None
     """95 % interval over clusters; None where too few clusters support one."""
+    whole: bool = False
+    """Whether it is of every chip that the claim is about, the same scenes: then sampling does not enter, and
+    only the value is held against the claim."""
     n: int = Field(ge=0)
     """Independent clusters (scenes or parents) that entered."""
     unit: str = "fraction"

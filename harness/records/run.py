@@ -41,6 +41,10 @@ class ChipScore(Strict):
     """Of the chip's pixels."""
     scored: bool
     """Whether there is a confusion matrix."""
+    split: str | None = None
+    """Set of chips that claims name it by; None where no claim is about it."""
+    whole_split: bool = False
+    """Whether the run's chips of that split are all of it, scene by scene, if all of them are scored."""
     reason: str | None
     """Why it is not scored; None where it is."""
     confusion: list[list[int]] | None = None

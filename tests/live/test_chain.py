@@ -94,8 +94,19 @@ def test_chips_reads_the_windows_once(brooklyn: World, harness: Harness) -> None
     brooklyn.files.seen.clear()
     again = json.loads(harness("chips", LOCK, "--json").stdout)["aois"]
     assert (again[0]["read"], again[0]["stored"], again[0]["chip"]) == (0, first[0]["read"], first[0]["chip"])
+    workers = json.loads(harness("chips", LOCK, "--scheduler=local", "--workers=2", "--json").stdout)["aois"]
+    assert (workers[0]["read"], workers[0]["chip"]) == (0, first[0]["chip"])
+    assert workers[0]["worker"]
     assert not brooklyn.files.seen
     assert harness("chips", "--verify").returncode == 0
+    (victim,) = sorted(Path(brooklyn.environment["HARNESS_CACHE"], "chips", "objects").glob("*/*.npy"))[:1]
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    found = harness("chips", "--verify")
+    assert (found.returncode, f"damaged: {victim}: its content has changed" in found.stdout) == (1, True)
+    assert harness("chips", "--verify", "--drop").returncode == 0
+    healed = json.loads(harness("chips", LOCK, "--json").stdout)["aois"]
+    assert (healed[0]["read"] > 0, healed[0]["chip"]) == (True, first[0]["chip"])
 
 
 def test_live_runs_from_the_hub_to_scores(brooklyn: World, harness: Harness) -> None:

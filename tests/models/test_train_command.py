@@ -30,10 +30,10 @@ def test_the_smoke_is_told_and_the_adapter_written(tmp_path: Path, capsys: pytes
     assert "\n24 of 24 LoRA pairs can learn.\n" in capsys.readouterr().out
 
 
-def test_only_the_smoke_is_there_and_a_broken_config_is_refused(tmp_path: Path) -> None:
+def test_a_training_names_its_folder_and_a_broken_config_is_refused(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("backbone: [", encoding="utf-8")
-    with pytest.raises(RegistryError, match="only --smoke is there"):
+    with pytest.raises(RegistryError, match="name the folder of the family's weights with --out"):
         run(str(config))
     with pytest.raises(HarnessError, match=r"config\.yaml"):
         run(str(config), "--smoke")
