@@ -118,11 +118,10 @@ def _install_beside(session: nox.Session, there: wheels.InstalledTorch, extras: 
 
 @nox.session(**ON)
 def reproduce(session: nox.Session) -> None:
-    """Audit the published cards and render one gap report for each adapter; -- --live measures, too."""
-    words = _install_models(
-        session, *(["live"] if {"--live", "--source"} & {w.split("=")[0] for w in session.posargs} else [])
-    )
-    session.run("harness", "reproduce", *words)
+    """Audit the published cards, render the gap reports, and check the harness on its simulated city."""
+    named = {word.split("=")[0] for word in session.posargs}
+    words = _install_models(session, "live", "twin")
+    session.run("harness", "reproduce", *([] if named & {"--live", "--source", "--check"} else ["--twin"]), *words)
 
 
 @nox.session(**ON)
@@ -139,6 +138,13 @@ def live(session: nox.Session) -> None:
     words = _install_models(session, "live")
     smallest = ["--aoi", "brooklyn_downtown", "--task", "buildings_nyc", "--out", "eval/runs"]
     session.run("harness", "reproduce", "--live", "--require-live", *(words or smallest))
+
+
+@nox.session(**ON)
+def twin(session: nox.Session) -> None:
+    """Check the harness on all 54 scenes of its simulated city."""
+    words = _install_models(session, "live", "twin")
+    session.run("harness", "reproduce", "--twin", "--twin-scenes", "48", *words)
 
 
 @nox.session
@@ -185,6 +191,13 @@ def judged(session: nox.Session) -> None:
     """Measure again how many wrong figures the audit detects, and compare with the record."""
     _install(session, ".[tests]", "the harness and its test libraries, about 100 MB; 2-3 minutes the first time")
     session.run("python", "-m", "tests.claims.judge", "--check", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Simulate again how often intervals hold the true value, and compare with the record; minutes."""
+    _install(session, ".[tests]", "the harness and its test libraries, about 100 MB; 2-3 minutes the first time")
+    session.run("python", "-m", "tests.score.coverage", "--check", *session.posargs)
 
 
 @nox.session(reuse_venv=False)

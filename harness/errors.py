@@ -83,3 +83,9 @@ class SourceError(HarnessError):
     """
 
     exit_code = 3
+
+
+class SelfCheckError(HarnessError):
+    """The harness does not find in the simulated city what is known to be there."""
+
+    exit_code = 1

@@ -40,8 +40,8 @@ class Given:
     """Its label in the first of these schemes that it can be had in, or why there is none."""
     notes: Callable[[str], Sequence[str]] = lambda _: ()
     """What was decided on the way to a chip, once it has been read."""
-    splits: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
-    """By chip: the split that claims name it by, and whether the given chips of it are all of it."""
+    splits: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
+    """By chip: the split that claims name it by, and how many chips that has, where that is known."""
     locks: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each lock by its file's name."""
     conditions: Mapping[str, str] = field(default_factory=dict)
@@ -153,7 +153,7 @@ def from_lock(
             chip,
             label,
             lambda name: remarks.get(name, ()),
-            {name: (one.split, one.whole_split and not ids) for name, one in held.items() if one.split},
+            {name: (one.split, one.split_size) for name, one in held.items() if one.split},
             {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
             {"land-cover scheme": land_cover, "footprints": rule.name, "catalogue": sources.catalogue},
             land_cover,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,6 +139,7 @@ def lock_aois(
     wanted = [by_id[known(name, by_id, f"AOI in {file.name}")] for name in dict.fromkeys(ids)] or aois
     found = read_recipes(eval_folder(root) / "recipes")
     chosen = [found[known(name, found, "recipe")] for name in dict.fromkeys(recipes)]
+    sizes = Counter(aoi.split for aoi in aois if aoi.whole_split)
     path = out or lock_path(file)
     held = {(one.aoi, one.recipe): one for one in (read_lock(path).aois if path.exists() else [])}
     added, kept, failed = [], [], {}
@@ -154,7 +156,7 @@ def lock_aois(
                 kept.append(name)
                 continue
             try:
-                one = _with_labels(resolve(aoi, recipe, catalogue, see, step), aoi, tables, step)
+                one = _with_labels(resolve(aoi, recipe, catalogue, see, step), aoi, sizes.get(aoi.split), tables, step)
                 step(f"{aoi.id}: sizes and ETags of its files")
                 held[key] = with_stats(Lock(created=_now(), aois=[one]), stat).aois[0]
             except SourceError as err:
@@ -186,13 +188,13 @@ def check_lock(path: Path, sources: Sources, step: Step = lambda _: None) -> lis
     return check(lock, catalogue, Stats(Signer()))
 
 
-def _with_labels(one: AoiLock, aoi: Aoi, tables: Tables, step: Step) -> AoiLock:
+def _with_labels(one: AoiLock, aoi: Aoi, size: int | None, tables: Tables, step: Step) -> AoiLock:
     """The lock with the AOI's role and its label tables pinned."""
     pins = []
     if FOOTPRINT_SOURCE in aoi.labels:
         step(f"{aoi.id}: building footprints")
         pins = tables.pins(chip_grid(aoi.centre, LOCK_SIZE_PX))
-    return one.model_copy(update={"labels": pins, "role": aoi.role, "split": aoi.split, "whole_split": aoi.whole_split})
+    return one.model_copy(update={"labels": pins, "role": aoi.role, "split": aoi.split, "split_size": size})
 
 
 def _same_place(one: AoiLock, aoi: Aoi, path: Path) -> None:

@@ -278,8 +278,8 @@ def _scored(
             label = chip if isinstance(chip, HarnessError) else given.label(chip, family.adapter(task))
             score = _score(ensemble, task, name, chip, label, arrays[name])
             if name in given.splits:
-                split, whole = given.splits[name]
-                score = score.model_copy(update={"split": split, "whole_split": whole})
+                split, size = given.splits[name]
+                score = score.model_copy(update={"split": split, "split_size": size})
             extra = [*given.notes(name), *([f"label: {label.why}"] if isinstance(label, Label) else [])]
             if given.source == "lock" and extra:
                 score = score.model_copy(update={"notes": [*score.notes, *extra]})

@@ -393,11 +393,11 @@ def test_a_session_installs_the_chosen_build_under_every_pin(
     (installed,) = session.installs
     constraints = installed[1].split()
     assert installed[0] == "-c"
-    assert installed[2:] == (*INDEX, "-e", ".[models,live,tests]")
+    assert installed[2:] == (*INDEX, "-e", ".[models,live,twin,tests]")
     assert CPU in constraints
     assert f"torch=={PIN}" not in constraints
     assert {*wheels.pins(project)} - {f"torch=={PIN}"} <= {*constraints}
-    assert session.runs == [("pytest", "-k", "doctor")]
+    assert session.runs == [("pytest", "-n", "2", "--dist", "loadfile", "-k", "doctor")]
     assert "because" in session.said
 
 

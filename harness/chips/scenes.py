@@ -129,8 +129,8 @@ class AoiLock(Strict):
     """What the AOI is used for: see harness.chips.aois."""
     split: str | None = None
     """Set of chips that claims name it by."""
-    whole_split: bool = False
-    """Whether the AOIs of that split in the AOI file are all of it, scene by scene."""
+    split_size: int | None = None
+    """AOIs that the split has, where the AOI file says that it holds all of it; None where it may be a part."""
     labels: list[LabelPin] = Field(default_factory=list)
     """Label tables asked; maps with scenes of their own (WorldCover) stand among the timesteps."""
 

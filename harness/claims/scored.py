@@ -9,8 +9,11 @@ from harness.claims.model import Claim
 from harness.claims.registry import Registry
 from harness.claims.schemes import Scheme
 from harness.records import ChipScore, Measurement, Quantity, SweepRow
+from harness.score.clusters import metric as stack_metric
 from harness.score.confusion import ConfusionMatrix
+from harness.score.interval import interval
 from harness.score.metrics import METRIC_FUNCTIONS, OfClass, Value
+from harness.vocabulary import METRICS
 
 ARGMAX = (None, "argmax")
 """Thresholds of a claim that mean the class of highest probability."""
@@ -75,7 +78,8 @@ def _measured(claim: Claim, chips: Sequence[ChipScore], scheme: Scheme) -> Measu
     matrices = [m for chip in done if (m := _matrix(chip, q.threshold)) is not None]
     if len(matrices) < len(done):
         return None  # a threshold that was not swept
-    whole = len(done) == len(chips) and all(chip.whole_split for chip in chips)
+    size = {1} if q.place is not None else {chip.split_size for chip in chips}
+    whole = size == {len(done)} and all(chip.split_size for chip in chips)
     if not matrices:
         return Measurement(quantity=quantity, value=None, reason="no chip was scored", n=0)
     value = _value(sum(matrices[1:], matrices[0]), q)
@@ -98,5 +102,10 @@ def _value(matrix: ConfusionMatrix, q: Quantity) -> Value:
 
 
 def _interval(matrices: Sequence[ConfusionMatrix], q: Quantity) -> tuple[float, float] | None:
-    """95 % interval over chips; None where there are too few."""
-    return None
+    """95 % interval over chips, by the method that covers best at this number; None where it is not useful."""
+    if METRICS[q.metric].count:
+        return None
+    found = interval(matrices, stack_metric(q.metric, q.class_index), "pooled")
+    if not found.useful or found.low is None or found.high is None or found.value is None:
+        return None
+    return min(found.low, found.value), max(found.high, found.value)

@@ -78,6 +78,12 @@ def reproduce(
     bn: Annotated[Missing, typer.Option(help="Where a decoder file has no running statistics.")] = Missing.refuse,
     seed: Annotated[int, typer.Option(help="For sampled tokens and random weights.")] = 0,
     greedy: Annotated[bool, typer.Option("--greedy", help="Most probable token instead of sampling.")] = False,
+    twin: Annotated[
+        bool, typer.Option("--twin", help="Also run the whole chain on the simulated city, whose truth is known.")
+    ] = False,
+    scenes: Annotated[
+        int, typer.Option("--twin-scenes", help="With --twin: scenes besides the card's six, up to 48.", min=1, max=48)
+    ] = 12,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if the reports on disk differ.")
     ] = False,
@@ -101,7 +107,10 @@ def reproduce(
         _none({**of_lock, "--lock": locks}, "--source lock")
         _none({"--require-live": require_live, "--address": address}, "--live")
         _reproduce_cards(family, check, folder, root)
+        if twin:
+            _twin(scenes, folder, root)
         return
+    _none({"--twin": twin}, "neither --source nor --live")
     if check:
         raise RegistryError("--check goes without --source and --live: it compares the committed reports")
     if source is Source.files:
@@ -145,6 +154,26 @@ def reproduce(
     with progress() as step:
         done = measure(request, step)
     _tell_run(done, root)
+
+
+def _twin(scenes: int, folder: Path | None, root: Path | None) -> None:
+    """Run the self-check, write its page, and fail where it does."""
+    live_clients("reproduce --twin")
+    from harness.places import eval_folder, write_file
+    from harness.report.twin import NAME, page
+    from harness.selfcheck import SHIFT, refuse, selfcheck
+
+    with progress() as step:
+        done = selfcheck(step, scenes)
+    path = (folder or eval_folder(root) / "reports") / NAME
+    write_file(path, page(done.same, done.other, done.requests, done.outside, done.problems, SHIFT))
+    held = sum(row.verdict == "reproduced" for row in done.same)
+    out.print(
+        f"Twin self-check: {short(path)}: {held} of {len(done.same)} true claims hold on the card's scenes, "
+        f"{sum(row.verdict == 'reproduced' for row in done.other)} of {len(done.other)} on others",
+        markup=False,
+    )
+    refuse(done)
 
 
 def _none(options: Mapping[str, object], goes_with: str) -> None:

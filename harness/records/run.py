@@ -43,8 +43,8 @@ class ChipScore(Strict):
     """Whether there is a confusion matrix."""
     split: str | None = None
     """Set of chips that claims name it by; None where no claim is about it."""
-    whole_split: bool = False
-    """Whether the run's chips of that split are all of it, scene by scene, if all of them are scored."""
+    split_size: int | None = None
+    """Chips that the split has, where it is known that they are the very scenes of the claims; None otherwise."""
     reason: str | None
     """Why it is not scored; None where it is."""
     confusion: list[list[int]] | None = None

@@ -99,7 +99,10 @@ def test_chips_reads_the_windows_once(brooklyn: World, harness: Harness) -> None
     assert workers[0]["worker"]
     assert not brooklyn.files.seen
     assert harness("chips", "--verify").returncode == 0
-    (victim,) = sorted(Path(brooklyn.environment["HARNESS_CACHE"], "chips", "objects").glob("*/*.npy"))[:1]
+    store = Path(brooklyn.environment["HARNESS_CACHE"], "chips")
+    entries = [json.loads(path.read_bytes()) for path in store.glob("index/*/*.json")]
+    name = next(e["object"] for e in entries if e["request"]["href"].endswith("_vv.tif"))
+    victim = store / "objects" / name[:2] / f"{name}.npy"
     whole = victim.read_bytes()
     victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     found = harness("chips", "--verify")

@@ -23,18 +23,13 @@ from typing import Any, Final, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from harness.twin.services import ACCOUNTS, HOSTS
 from tests.services.files import FileService
 from tests.services.proxy import Relay, certificates, relayed
 from tests.services.stac import StacService, served
 from tests.services.tokens import SECRET, Tokens
 
-ACCOUNTS: Final = {
-    "sentinel2-l2": "sentinel2l2a01",
-    "sentinel1-grd-rtc": "sentinel1euwestrtc",
-    "copernicus-dem": "elevationeuwest",
-    "esa-worldcover": "ai4edataeuwest",
-}
-"""Storage account by container, as Planetary Computer's items name them."""
+__all__ = ["ACCOUNTS", "KEY", "Azure", "Kind", "Ran", "azure", "href", "leaks"]
 
 KEY: Final = "subscription-k3y"
 """A subscription key, made up."""
@@ -185,7 +180,7 @@ def azure(blobs: Path, work: Path, root: Path) -> Iterator[Azure]:
         root: The checkout, so that a child finds it.
     """
     work.mkdir(parents=True, exist_ok=True)
-    certificate = certificates(work, *(f"{account}.blob.core.windows.net" for account in ACCOUNTS.values()))
+    certificate = certificates(work, *HOSTS)
     tokens, catalogue, bell = Tokens(), StacService([]), Bell()
     files = FileService(blobs, tokens=tokens.live)
     with (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import socket
 import threading
 import time
 from collections import defaultdict, deque
@@ -18,12 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
+
+from harness.twin.wire import serving
 
 HTML = b"<html><body>Please sign in to continue.</body></html>"
 """What a portal answers with status 200 where a file was asked for."""
@@ -169,24 +169,8 @@ class CutResponse:
 @contextlib.contextmanager
 def running(service: FileService) -> Iterator[FileService]:
     """Run the service on a free port of 127.0.0.1 in a thread."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        service.base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(_config(service))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.005)
-            yield service
-        finally:
-            server.should_exit = True
-            server.force_exit = True
-            thread.join(10)
-
-
-def _config(service: FileService) -> uvicorn.Config:
-    return uvicorn.Config(service.app(), log_level="critical", lifespan="off", http="httptools", loop="asyncio")
+    with serving(service.app()) as service.base:
+        yield service
 
 
 def main() -> None:
@@ -196,10 +180,9 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds added to every request")
     words = parser.parse_args()
     service = FileService(words.folder, words.delay)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-        uvicorn.Server(_config(service)).run(sockets=[listener])
+    with running(service), contextlib.suppress(KeyboardInterrupt):
+        print(service.base, flush=True)
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import re
-import socket
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from shapely.geometry import box as rectangle
 from shapely.geometry import shape
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
-BOX = re.compile(r"within_box\(the_geom, (-?[\d.]+), (-?[\d.]+), (-?[\d.]+), (-?[\d.]+)\)")
-"""North, west, south, east, as Socrata's within_box takes them."""
+from harness.twin.services import BOX
+from harness.twin.wire import serving
 
-
-@contextlib.contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    """Run an application on a free port of 127.0.0.1 in a thread; gives its address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="critical", lifespan="off", http="httptools", loop="asyncio")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.005)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            server.force_exit = True
-            thread.join(10)
+__all__ = ["Portal", "serving"]
 
 
 @dataclass

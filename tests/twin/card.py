@@ -157,13 +157,18 @@ def predicted(city: City, aois: list[Aoi], ensemble: Ensemble, recipe: Recipe) -
     """Truth and prediction of every scene."""
     out: Maps = {name: [] for name in ADAPTERS}
     for aoi, inputs in tensors(city, aois, recipe):
-        row, col = corner(aoi)
-        grid = Grid(EPSG, (10.0, 0.0, WEST_M + col * 10.0, 0.0, -10.0, NORTH_M - row * 10.0), CHIP_PX, CHIP_PX)
-        true = truth(city, grid)
+        true = true_maps(city, aoi)
         for name, prediction in ensemble.predict(inputs, list(ADAPTERS)).items():
-            label = true["building" if name == "buildings_twin" else "classes"]
-            out[name].append((label, prediction.classes.astype(np.int64)))
+            out[name].append((true[name], prediction.classes.astype(np.int64)))
     return out
+
+
+def true_maps(city: City, aoi: Aoi) -> dict[str, NDArray[np.int64]]:
+    """The truth of a scene, by adapter; -1 where buildings are not known."""
+    row, col = corner(aoi)
+    grid = Grid(EPSG, (10.0, 0.0, WEST_M + col * 10.0, 0.0, -10.0, NORTH_M - row * 10.0), CHIP_PX, CHIP_PX)
+    true = truth(city, grid)
+    return {"lulc_twin": true["classes"], "buildings_twin": true["building"]}
 
 
 def figures(
