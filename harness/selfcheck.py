@@ -73,13 +73,16 @@ class SelfCheck:
     """Why the self-check fails; empty where it holds."""
 
 
-def selfcheck(step: Step = lambda _: None, scenes: int = SCENES, cache: Path | None = None) -> SelfCheck:
+def selfcheck(
+    step: Step = lambda _: None, scenes: int = SCENES, cache: Path | None = None, keep: Path | None = None
+) -> SelfCheck:
     """Lock, read, label, load, predict and score on the twin, and judge its claims.
 
     Args:
         step: Told what is being done.
         scenes: How many scenes besides the card's; `ALL` of them are needed for the verdict about equivalence.
         cache: Where the city is kept; the cache folder where left out.
+        keep: Folder for the run; it goes with the services where left out.
 
     Raises:
         UnscoredError: A command of the chain failed; its own words.
@@ -90,7 +93,7 @@ def selfcheck(step: Step = lambda _: None, scenes: int = SCENES, cache: Path | N
     family = view.families["twin"]
     folder = (cache or cache_folder()) / "twin"
     with served(folder, SEED, DATA / "weights", family, step) as services:
-        runs = _chain(services, scenes, step)
+        runs = _chain(services, scenes, keep, step)
         requests, outside = dict(sorted(services.counts.items())), tuple(sorted(set(services.outside)))
     measured = [m for run in runs for m in run.measurements]
     claims = [claim for claim in view.registry.claims if claim.tolerance is not None]
@@ -99,10 +102,11 @@ def selfcheck(step: Step = lambda _: None, scenes: int = SCENES, cache: Path | N
     return SelfCheck(same, other, requests, outside, tuple(_problems(same, other, requests, outside, scenes)))
 
 
-def _chain(services: Served, scenes: int, step: Step) -> list[RunRecord]:
+def _chain(services: Served, scenes: int, keep: Path | None, step: Step) -> list[RunRecord]:
     """The commands, in the order in which a user types them."""
     work = Path(services.environment["HARNESS_CACHE"]).parent / "chain"
     work.mkdir(parents=True, exist_ok=True)
+    runs = keep or work / "runs"
     root = [f"--root={DATA}"]
     locks = []
     for name, most in (("card", ALL), ("eval", scenes)):
@@ -115,8 +119,8 @@ def _chain(services: Served, scenes: int, step: Step) -> list[RunRecord]:
         locks.append(f"--lock={lock}")
     step("twin: weights from the hub, windows, labels, two adapters")
     words = ["reproduce", "--live", "--require-live", "--family=twin", "--recipe=twin", f"--address={services.address}"]
-    _harness(services, [*words, *locks, f"--out={work / 'runs'}", "--device=cpu", *root], step)
-    return [read_run(work / "runs" / "latest" / "run.json")]
+    _harness(services, [*words, *locks, f"--out={runs}", "--device=cpu", *root], step)
+    return [read_run(runs / "latest" / "run.json")]
 
 
 def _ids(aois: Path) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +22,14 @@ from tests.twin.places import SPLITS, text
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> SelfCheck:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> SelfCheck:
     """One self-check: the card's six scenes and two others."""
-    return selfcheck(scenes=2, cache=tmp_path_factory.mktemp("cache"))
+    return selfcheck(scenes=2, cache=tmp_path_factory.mktemp("cache"), keep=runs)
 
 
 def test_the_card_s_true_claims_hold_on_its_scenes_and_moved_ones_do_not(done: SelfCheck) -> None:
@@ -50,6 +57,21 @@ def test_the_page_says_first_what_it_is_and_every_claim(done: SelfCheck) -> None
     assert "**It holds.**" in said
     for row in (*done.same, *done.other):
         assert f"| {row.what} | {row.claimed} | {row.measured} |" in said
+
+
+def test_the_twin_s_probes_run_on_the_chain_s_record(done: SelfCheck, runs: Path, root: Path) -> None:
+    words = [f"--probes-folder={Path(__file__).parent / 'probes'}", f"--run-record={runs / 'latest'}"]
+    told = subprocess.run(  # noqa: S603 (our own command)
+        [sys.executable, "-m", "pytest", str(root / "probes"), "-q", "-p", "no:cacheprovider", *words],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout
+    assert "18 passed" in told.stdout
+    # six places with much the same share of buildings: a map of another of them passes, and the table says so
+    assert told.stdout.count("weak set: another place's prediction passes") == 1
 
 
 @pytest.mark.parametrize(
