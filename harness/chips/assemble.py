@@ -122,7 +122,7 @@ def read_chip(
     layers = {name: _layer(lock, MODALITIES[name], found, data, notes) for name, found in steps.items()}
     valid = _valid(layers)
     _check(lock, recipe, valid, least_valid)
-    chip = Chip(lock.aoi, grid, layers, s2_offset=level.chip if optical else None)
+    chip = Chip(lock.aoi, grid, layers, s2_offset=level.chip if optical else None, cut_by=recipe.id)
     return Assembled(chip, valid, read, len(windows) - read, (level.remark,) if level.remark else ())
 
 

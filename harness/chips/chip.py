@@ -192,6 +192,8 @@ class Chip:
     """Class map; None where none was given or no map of its codes was."""
     s2_offset: int | None = None
     """DN that Sentinel-2 pixels carry on top, as declared: 0 or 1000; None where nobody said."""
+    cut_by: str | None = None
+    """Recipe under which it was cut and resampled; None where it came cut."""
 
     def __post_init__(self) -> None:
         size = (self.grid.height_px, self.grid.width_px)

@@ -72,7 +72,7 @@ def to_inputs(chip: Chip, recipe: Recipe, timesteps: int = 4, multiple_px: int =
             fit = size // multiple_px * multiple_px
             advice = f"cut it to {fit} px" if fit else "give a larger one"
             raise ChipError(f"chip {chip.id}: {name} {size} px is no multiple of {multiple_px}; {advice}")
-    notes = [_given(chip, recipe)]
+    notes = [] if chip.cut_by == recipe.id else [_given(chip, recipe)]
     arrays: dict[str, Pixels] = {}
     filled: dict[str, float] = {}
     for modality in recipe.bands:
