@@ -40,7 +40,7 @@ class Aoi(Strict):
     split: str | None = None
     """Name of the set of chips that claims use for it, e.g. `six-aois`; None where no claim is about it."""
     whole_split: bool = False
-    """Whether the file's AOIs of that split are all of it, scene by scene: then a figure of them has no sampling error."""
+    """Whether the file's AOIs of that split are all of it, scene by scene: a figure of them has no sampling error."""
 
     @model_validator(mode="after")
     def _sound(self) -> Aoi:

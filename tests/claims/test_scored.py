@@ -51,7 +51,9 @@ def schemes(root: Path) -> dict[str, Scheme]:
     return read_schemes(root / "eval" / "schemes")
 
 
-def chip(name: str, matrix: list[list[int]] | None = None, size: int | None = 2, split: str | None = "test") -> ChipScore:
+def chip(
+    name: str, matrix: list[list[int]] | None = None, size: int | None = 2, split: str | None = "test"
+) -> ChipScore:
     counts = matrix or MATRIX
     return ChipScore(
         chip=name,
