@@ -85,6 +85,10 @@ class SourceError(HarnessError):
     exit_code = 3
 
 
+class UnreachableError(SourceError):
+    """A service did not answer at all: no connection, no name, or nothing but errors after all retries."""
+
+
 class SelfCheckError(HarnessError):
     """The harness does not find in the simulated city what is known to be there."""
 

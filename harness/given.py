@@ -54,6 +54,10 @@ class Given:
         own = adapter.label_schemes
         if not own:
             return f"no class scheme is known for {adapter.id}"
+        if self.preferred is not None and self.preferred not in own and len(own) > 1:
+            return (
+                f"{adapter.id} is never scored under {self.preferred}, only under {', '.join(own)}; name one of these"
+            )
         found = self.label_in(chip, [s for s in own if s == self.preferred] or own)
         return f"{adapter.id}: {found}" if isinstance(found, str) else found
 
@@ -113,6 +117,8 @@ def from_lock(
 
     rule = RULES[known(footprints, RULES, "rule for footprints")]
     land_cover = known(scheme or LAND_COVER, schemes, "scheme")
+    if len({path.name for path in paths}) < len(paths):
+        raise RegistryError(f"two locks of one name: {', '.join(map(str, paths))}; records name them by it, rename one")
     held: dict[str, AoiLock] = {}
     for path in paths:
         lock = read_lock(path)
@@ -155,7 +161,11 @@ def from_lock(
             lambda name: remarks.get(name, ()),
             {name: (one.split, one.split_size) for name, one in held.items() if one.split},
             {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
-            {"land-cover scheme": land_cover, "footprints": rule.name, "catalogue": sources.catalogue},
+            {
+                "land-cover scheme": land_cover,
+                "footprints": rule.name,
+                "catalogue": ", ".join(sorted({s.catalogue for one in held.values() for s in one.searches})) or "none",
+            },
             land_cover,
         )
 

@@ -11,7 +11,7 @@ from typing import Final
 from harness.chips.lock import read_lock
 from harness.claims.audit import read_view
 from harness.claims.families import Family
-from harness.errors import RegistryError, SourceError
+from harness.errors import RegistryError, UnreachableError
 from harness.locking import Sources, asked_of, lock_aois
 from harness.measure import Measured, Request, measure
 from harness.models.hub import fetch_family
@@ -35,6 +35,8 @@ class Live:
     """Locks that it read."""
     unreachable: dict[str, str] = field(default_factory=dict)
     """By service: why it did not answer."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """By AOI, where none could be locked: why."""
     proved: tuple[str, ...] = ()
     """What was seen to work, a line each."""
 
@@ -43,21 +45,22 @@ class Live:
         return " and ".join(self.unreachable) + " unreachable" if self.unreachable else None
 
 
-def live(request: Request, sources: Sources, *, offline: bool = False, step: Step = lambda _: None) -> Live:
+def live(request: Request, sources: Sources, *, step: Step = lambda _: None) -> Live:
     """Fetch what is not there, lock what is not locked, run.
 
     Args:
         request: Family, recipe, adapters, AOIs, device; its weights and locks are found here unless it names them.
         sources: Services and caches.
-        offline: Take weights from the cache.
         step: Told what is being done; size and time come before the first byte.
 
     Returns:
-        The run, or the services that did not answer. AOIs that failed alone are unscored in the run.
+        The run, or the services that did not answer, or why no AOI at all could be locked. AOIs that failed
+        beside others are unscored in the run.
 
     Raises:
         RegistryError: No such family, recipe or AOI, or a file that is wrong.
         WeightsError: A file from the Hub is not what the family pins.
+        SourceError: A service answered with what cannot be used.
     """
     where = eval_folder(request.root)
     families = read_view(where).families
@@ -67,10 +70,11 @@ def live(request: Request, sources: Sources, *, offline: bool = False, step: Ste
         raise RegistryError(f"{where.parent / 'aois'}: no AOIs; --live needs a checkout, name one with --root")
     proved: list[str] = []
     try:
-        weights = request.weights or _weights(family, request, offline, step)
-        proved.append(f"weights: {weights}")
-    except SourceError as err:
+        weights = request.weights or _weights(family, request, step)
+    except UnreachableError as err:
         return Live(None, unreachable={"the Hub": str(err)})
+    if weights is not None and weights != request.weights:
+        proved.append(f"weights: {weights}, as the Hub has them")
     shares = [] if request.locks else asked_of(files, request.aois)
     count = sum(len(ids) for _, ids in shares)
     if count:
@@ -83,16 +87,14 @@ def live(request: Request, sources: Sources, *, offline: bool = False, step: Ste
     for file, ids in shares:
         try:
             done = lock_aois(file, sources, recipes=[request.recipe], ids=ids, root=request.root, step=step)
-        except SourceError as err:
+        except UnreachableError as err:
             return Live(None, unreachable={"the catalogue": str(err)}, proved=tuple(proved))
         failed |= {name.split(" ")[0]: why for name, why in done.failed.items()}
         if done.added or done.kept:
             locks.append(done.path)
             proved.append(f"scenes: {done.path}: {len(done.added)} AOIs resolved now, {len(done.kept)} before")
     if not locks:
-        return Live(
-            None, unreachable={"the catalogue": "; ".join(dict.fromkeys(failed.values()))}, proved=tuple(proved)
-        )
+        return Live(None, failed=failed, proved=tuple(proved))
     there = {one.aoi for path in locks for one in read_lock(path).aois if one.recipe == request.recipe}
     aois = request.aois or tuple(sorted(there | failed.keys()))
     measured = measure(
@@ -100,21 +102,20 @@ def live(request: Request, sources: Sources, *, offline: bool = False, step: Ste
     )
     scores = [c for a in measured.run.adapters for c in a.chips]
     read = sorted({c.chip for c in scores if c.sha256})
-    if not read:
-        reasons = sorted({c.reason or "" for c in scores})
-        return Live(None, tuple(locks), {"imagery": "; ".join(reasons)}, tuple(proved))
-    proved.append(f"pixels: {len(read)} of {len(aois)} AOIs read")
+    if read:
+        proved.append(f"pixels: {len(read)} of {len(aois)} AOIs read")
     proved += [
         f"{a.adapter}: {sum(c.probabilities_sha256 is not None for c in a.chips)} chips through the model, "
         f"{sum(c.scored for c in a.chips)} scored against labels"
         for a in measured.run.adapters
+        if any(c.probabilities_sha256 for c in a.chips)
     ]
-    return Live(measured, tuple(locks), {}, tuple(proved))
+    return Live(measured, tuple(locks), proved=tuple(proved))
 
 
-def _weights(family: Family, request: Request, offline: bool, step: Step) -> Path | None:
+def _weights(family: Family, request: Request, step: Step) -> Path | None:
     """Weights of the request, else HARNESS_WEIGHTS, else from the Hub."""
     if request.random_weights or os.environ.get("HARNESS_WEIGHTS"):
         return None
     folder = (request.sources or Sources()).cache / "weights" / family.id
-    return fetch_family(family, folder, step, offline=offline, tasks=request.tasks or None)
+    return fetch_family(family, folder, step, tasks=request.tasks or None)

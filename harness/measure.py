@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -107,8 +108,11 @@ class Measured:
 
     @property
     def unscored(self) -> list[ChipScore]:
-        """Chips that failed."""
-        return [c for a in self.run.adapters for c in a.chips if c.probabilities_sha256 is None]
+        """Chips that failed; of a lock also those without a label, as its places were chosen for having one."""
+        locked = self.run.source == "lock"
+        return [
+            c for a in self.run.adapters for c in a.chips if c.probabilities_sha256 is None or (locked and not c.scored)
+        ]
 
 
 def measure(request: Request, step: Step = lambda _: None) -> Measured:
@@ -402,11 +406,21 @@ def _picture(chip: Chip | HarnessError) -> Arrays:
 
 def _write_arrays(folder: Path, arrays: dict[str, Arrays]) -> None:
     """One compressed file a chip; each whole or not there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, held in arrays.items():
-        part = folder / f".{name}.part.npz"
-        np.savez_compressed(part, **held)  # type: ignore[arg-type]
-        part.replace(folder / f"{name}.npz")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, held in arrays.items():
+            part = folder / f".{name}.part.npz"
+            try:
+                np.savez_compressed(part, **held)  # type: ignore[arg-type]
+                part.replace(folder / f"{name}.npz")
+            finally:
+                part.unlink(missing_ok=True)
+    except OSError as err:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        raise RegistryError(
+            f"{folder.parent}: the run cannot be written ({err.strerror or err}); nothing of it stays; free some space "
+            "or name another folder with --out"
+        ) from err
 
 
 def _latest(target: Path) -> None:

@@ -49,6 +49,9 @@ def write_file(path: Path, content: str | bytes) -> None:
             out.write(raw)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
+    except OSError as err:
+        Path(temporary).unlink(missing_ok=True)
+        raise RegistryError(f"{path}: cannot be written ({err.strerror}); nothing half-written stays") from err
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

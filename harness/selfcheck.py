@@ -32,6 +32,9 @@ DATA: Final = Path(__file__).resolve().parent / "twin" / "data"
 SEED: Final = 7
 """Of the city that the weights were trained on."""
 
+NOT_THE_TWINS: Final = ("HARNESS_WEIGHTS", "HF_TOKEN", "HF_HUB_OFFLINE", "PC_SDK_SUBSCRIPTION_KEY")
+"""Variables of the user's that would lead a command of the chain elsewhere, or tell the services a secret."""
+
 SHIFT: Final = 0.03
 """By which each true claim is made false."""
 
@@ -111,7 +114,8 @@ def _chain(services: Served, scenes: int, keep: Path | None, step: Step) -> list
     locks = []
     for name, most in (("card", ALL), ("eval", scenes)):
         ids = _ids(DATA / "aois" / f"{name}.geojson")
-        chosen = [f"--aoi={aoi}" for aoi in ids[:: max(1, len(ids) // most)]]
+        many = min(most, len(ids))
+        chosen = [f"--aoi={ids[i * len(ids) // many]}" for i in range(many)]
         lock = work / f"{name}.lock.json"
         step(f"twin: scenes of {len(chosen)} places ({name})")
         words = ["lock", str(DATA / "aois" / f"{name}.geojson"), "--recipe=twin", f"--address={services.address}"]
@@ -131,7 +135,8 @@ def _ids(aois: Path) -> list[str]:
 
 def _harness(services: Served, words: Sequence[str], step: Step) -> None:
     """One command, in a process that reaches nothing but the services."""
-    environment = {**os.environ, **services.environment, "PYTHONUNBUFFERED": "1"}
+    own = {name: value for name, value in os.environ.items() if name not in NOT_THE_TWINS}
+    environment = {**own, **services.environment, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(  # noqa: S603 (our own command)
         [sys.executable, "-m", "harness.cli", *words],
         stdout=subprocess.DEVNULL,
@@ -183,7 +188,9 @@ def _moved(claim: Claim) -> Claim:
 def _problems(
     same: Sequence[Row], other: Sequence[Row], requests: dict[str, int], outside: Sequence[str], scenes: int
 ) -> list[str]:
-    out = [f"{row.id}: {row.verdict} on the card's own scenes" for row in same if row.verdict != "reproduced"]
+    out = [] if same and other else ["the card makes no claims about its own scenes and others; nothing was checked"]
+    out += [f"{row.id}: not measured on other scenes" for row in other if row.measured == "not measured"]
+    out += [f"{row.id}: {row.verdict} on the card's own scenes" for row in same if row.verdict != "reproduced"]
     out += [f"{row.id}: moved by {SHIFT:g} it reads {row.shifted}" for row in same if row.shifted != "not reproduced"]
     if scenes >= ALL:
         held = sum(row.verdict == "reproduced" for row in other)

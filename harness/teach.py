@@ -94,4 +94,7 @@ def _ids(locks: Sequence[Path], recipe: Recipe) -> Iterator[str]:
     from harness.chips.lock import read_lock
 
     for path in locks:
-        yield from (one.aoi for one in read_lock(path).aois if one.recipe == recipe.id)
+        ids = [one.aoi for one in read_lock(path).aois if one.recipe == recipe.id]
+        if not ids:
+            raise RegistryError(f"{path}: holds no AOI for recipe {recipe.id}; a test set without places is none")
+        yield from ids

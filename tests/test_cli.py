@@ -146,11 +146,11 @@ def test_reproduce_names_the_reports_last_and_check_compares_them(tmp_path: Path
     assert harness("reproduce", "--check", "--out", str(tmp_path)).returncode == 0
     report = tmp_path / "terramind-nyc-tim.md"
     report.write_text(report.read_text(encoding="utf-8").replace("1.57", "2.57"), encoding="utf-8")
-    (tmp_path / "figures" / "extra.svg").write_text("<svg/>", encoding="utf-8")
+    (tmp_path / "figures" / "terramind-nyc-extra.svg").write_text("<svg/>", encoding="utf-8")
     stale = harness("reproduce", "--check", "--out", str(tmp_path))
     assert stale.returncode == 1
     assert "terramind-nyc-tim.md differs from line" in stale.stderr
-    assert "extra.svg is rendered by nothing" in stale.stderr
+    assert "terramind-nyc-extra.svg is rendered by nothing" in stale.stderr
 
 
 def test_audit_needs_no_network(tmp_path: Path) -> None:

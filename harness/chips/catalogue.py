@@ -17,7 +17,7 @@ from urllib3 import Retry
 
 from harness.chips.items import PLANETARY_COMPUTER, Json, Profile, redacted
 from harness.chips.question import Found, Question, within
-from harness.errors import SourceError
+from harness.errors import SourceError, UnreachableError
 
 MOST_ITEMS: Final = 5000
 """Items after which a search is given up: a server that pages for ever, or a question far too wide."""
@@ -146,7 +146,7 @@ class StacCatalogue:
         except APIError as err:
             code = getattr(err, "status_code", None)
             said = f"answered HTTP {code}: " if code else "could not be asked: "
-            raise SourceError(
+            raise UnreachableError(
                 f"{where}: the service {said}{_short(err)}. Try again later, or run with a lock, which needs no search"
             ) from err
         except (ValueError, KeyError, TypeError, AttributeError, ParametersError, pystac.errors.STACError) as err:
@@ -154,7 +154,7 @@ class StacCatalogue:
                 f"{where}: the answer is no STAC ({type(err).__name__}: {_short(err)}); is the address right?"
             ) from err
         except RequestException as err:
-            raise SourceError(f"{where}: could not be asked: {_short(err)}") from err
+            raise UnreachableError(f"{where}: could not be asked: {_short(err)}") from err
 
     def _named(self, collection: str) -> str:
         return f"{self.profile.name} ({redacted(self.url)}), {collection}"

@@ -23,7 +23,7 @@ from harness.chips.recipe import Recipe
 from harness.chips.scenes import AoiLock
 from harness.chips.signing import Signer, hide_tokens
 from harness.chips.sources.cog import CogReader
-from harness.chips.store import Store
+from harness.chips.store import CAP_BYTES, Store
 from harness.errors import ChipError, SourceError
 
 POLL_S: Final = 2.0
@@ -100,6 +100,7 @@ def fetch_many(
     *,
     scheduler: str | None = None,
     workers: int = 2,
+    cap_bytes: int = CAP_BYTES,
     tell: Callable[[str], None] = _silent,
 ) -> list[Fetched]:
     """Read AOIs into a store.
@@ -113,6 +114,7 @@ def fetch_many(
             a running scheduler (`tcp://host:8786`); keys and proxies come from its workers' own
             environment, and an AOI that a worker is busy with when the client is killed is read to its end.
         workers: Processes for `local`.
+        cap_bytes: Size of the store above which the least recently used windows go.
         tell: Takes one line for each AOI that is done.
 
     Returns:
@@ -127,7 +129,7 @@ def fetch_many(
     if not locks:
         return []
     if scheduler is None:
-        kept, out = Store(store), []
+        kept, out = Store(store, cap_bytes), []
         with CogReader(Signer()) as reader:
             for lock in locks:
                 out.append(fetch(lock, recipe, kept, reader))
@@ -137,7 +139,7 @@ def fetch_many(
     root = store.resolve()
     expected = Here(code(), made_id(root))
     with local(workers) if scheduler == "local" else remote(scheduler, root, expected) as client:
-        return _spread(client, locks, recipe, root, expected, tell)
+        return _spread(client, locks, recipe, root, expected, tell, cap_bytes)
 
 
 def _line(done: int, total: int, one: Fetched) -> str:
@@ -152,7 +154,7 @@ def _reader() -> CogReader:
     return CogReader(Signer())
 
 
-def _on_worker(lock: AoiLock, recipe: Recipe, root: Path, expected: Here) -> Fetched:
+def _on_worker(lock: AoiLock, recipe: Recipe, root: Path, expected: Here, cap_bytes: int = CAP_BYTES) -> Fetched:
     """What a worker does. It is asked again what it has, as workers may come at any time."""
     import psutil
     from distributed import get_worker
@@ -160,12 +162,18 @@ def _on_worker(lock: AoiLock, recipe: Recipe, root: Path, expected: Here) -> Fet
     where = str(get_worker().address)
     if (other := stranger(f"worker {where}", here(root), expected, root)) is not None:
         raise SourceError(other)
-    found = fetch(lock, recipe, Store(root), _reader())
+    found = fetch(lock, recipe, Store(root, cap_bytes), _reader())
     return dataclasses.replace(found, worker=where, rss_bytes=psutil.Process().memory_info().rss)
 
 
 def _spread(
-    client: Any, locks: Sequence[AoiLock], recipe: Recipe, root: Path, expected: Here, tell: Callable[[str], None]
+    client: Any,
+    locks: Sequence[AoiLock],
+    recipe: Recipe,
+    root: Path,
+    expected: Here,
+    tell: Callable[[str], None],
+    cap_bytes: int,
 ) -> list[Fetched]:
     """Hand out AOIs, no more at a time than workers have threads, and gather the records.
 
@@ -183,7 +191,7 @@ def _spread(
             threads = there.threads()
             while waiting and len(running) < max(threads, 1):
                 key = waiting.popleft()
-                running[client.submit(_on_worker, by_key[key], recipe, root, expected, key=key)] = key
+                running[client.submit(_on_worker, by_key[key], recipe, root, expected, cap_bytes, key=key)] = key
             done = _finished(client, running)
         except (FuturesCancelledError, OSError) as err:
             raise gone(there.address) from err

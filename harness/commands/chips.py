@@ -13,6 +13,7 @@ from harness.commands.console import err, live_clients, out, progress
 from harness.errors import RegistryError, UnscoredError
 
 if TYPE_CHECKING:
+    from harness.chips.scenes import AoiLock
     from harness.locking import Sources
 
 
@@ -50,6 +51,8 @@ def chips(
         raise RegistryError("give locks to read, --verify or --prune: one of the three")
     if drop and not verify:
         raise RegistryError("--drop goes with --verify")
+    if not locks and (only or scheduler):
+        raise RegistryError("--aoi and --scheduler go with locks to read")
     if verify:
         _verify(sources, drop, as_json)
     elif prune:
@@ -101,13 +104,25 @@ def _read(
 
     recipes = read_recipes(eval_folder(root) / "recipes")
     chosen = recipes[known(recipe, recipes, "recipe")]
-    held = {one.aoi: one for path in locks for one in read_lock(path).aois if one.recipe == recipe}
-    if not held:
-        raise RegistryError(f"none of these locks holds an AOI for recipe {recipe}; `harness lock` adds it")
+    held: dict[str, AoiLock] = {}
+    for path in locks:
+        of_recipe = [one for one in read_lock(path).aois if one.recipe == recipe]
+        if not of_recipe:
+            raise RegistryError(f"{path}: holds no AOI for recipe {recipe}; `harness lock` adds it")
+        for one in of_recipe:
+            if one.aoi in held:
+                raise RegistryError(f"{path}: {one.aoi} stands in another of these locks, too; leave one out")
+            held[one.aoi] = one
     names = [known(name, held, f"locked AOI for recipe {recipe}") for name in dict.fromkeys(only)] or list(held)
     with progress() as step:
         done = fetch_many(
-            [held[name] for name in names], chosen, sources.store.root, scheduler=scheduler, workers=workers, tell=step
+            [held[name] for name in names],
+            chosen,
+            sources.store.root,
+            scheduler=scheduler,
+            workers=workers,
+            cap_bytes=sources.cap_bytes,
+            tell=step,
         )
     lines = [
         f"{each.aoi}: {each.read} windows read, {each.stored} in the store, "

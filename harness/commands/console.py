@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,3 +66,11 @@ def live_clients(command: str) -> None:
     wanted = ("pystac_client", "planetary_computer", "huggingface_hub", "pyarrow", "shapely", "pyproj", "rasterio")
     if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:
         raise RegistryError(f"{command} needs {', '.join(missing)}: pip install '.[models,live]' in the checkout")
+
+
+def typed() -> str:
+    """The command as typed, without what must not stand in a record: passwords and queries of addresses."""
+    words = [re.sub(r"(?<=://)[^/@\s]+@", "***@", re.sub(r"(?<=\S)\?\S*", "?...", w)) for w in sys.argv[1:]]
+    return shlex.join(
+        ["harness", *(word if "://" in full else full for word, full in zip(words, sys.argv[1:], strict=True))]
+    )

@@ -78,8 +78,8 @@ def lock(
     """
     live_clients("harness lock")
     if split is not None:
-        if aois or check or recipe or only or renew:
-            raise RegistryError("--split goes without AOI files, --recipe, --aoi, --check and --renew")
+        if aois or check or recipe or only or renew or address:
+            raise RegistryError("--split goes without AOI files, --recipe, --aoi, --check, --renew and --address")
         _split(variant, grids, worldcover or [], published or [], file, as_json, root)
         return
     if worldcover or published or grids:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.console import declared, err, live_clients, out, progress, short
+from harness.commands.console import declared, err, live_clients, out, progress, short, typed
 from harness.commands.lock import Catalogue
 from harness.commands.report import render_run
 from harness.errors import RegistryError, SourceError, UnscoredError
@@ -106,6 +104,8 @@ def reproduce(
         _none(of_files, "--source files")
         _none({**of_lock, "--lock": locks}, "--source lock")
         _none({"--require-live": require_live, "--address": address}, "--live")
+        if check and twin:
+            raise RegistryError("--check writes nothing; run --twin without it")
         _reproduce_cards(family, check, folder, root)
         if twin:
             _twin(scenes, folder, root)
@@ -144,7 +144,7 @@ def reproduce(
         batch_norm=bn.value,
         seed=seed,
         greedy=greedy,
-        command=shlex.join(["harness", *sys.argv[1:]]),
+        command=typed(),
         root=root,
         out=folder,
     )
@@ -199,6 +199,10 @@ def _live(request: Request, catalogue: Catalogue, address: str | None, required:
         err.print(f"not measured: {service} unreachable: {why}", markup=False, style=None)
     if done.measured is not None:
         _tell_run(done.measured, request.root)
+    elif done.failed:
+        for aoi, why in done.failed.items():
+            err.print(f"unscored: {aoi}: {why}", markup=False, style=None)
+        raise UnscoredError(f"none of {len(done.failed)} AOIs could be locked; nothing was run")
     elif required:
         raise SourceError(f"{done.words()}; nothing was measured")
 

@@ -39,6 +39,10 @@ def train(
 
     Example: harness train config.yaml --smoke
     """
+    if not smoke and export:
+        raise RegistryError("--export goes with --smoke; a training writes to --out")
+    if labels and not chips:
+        raise RegistryError("--labels goes with --chips; locks bring their labels")
     if not smoke:
         _fit(config, folder, chips, labels or [], locks or [], held_out or [], footprints, replace, as_json, root)
         return

@@ -29,7 +29,7 @@ from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 from tqdm import tqdm
 
-from harness.errors import SourceError
+from harness.errors import SourceError, UnreachableError
 
 BLOCK = 1 << 24
 """Bytes hashed at a time."""
@@ -240,7 +240,7 @@ class Hub:
             yield
         except (LocalEntryNotFoundError, OfflineModeIsEnabled) as err:
             if _dropped(err):
-                raise SourceError(f"{where}: no answer ({_clean(err)}); check the network and try again") from err
+                raise UnreachableError(f"{where}: no answer ({_clean(err)}); check the network and try again") from err
             raise SourceError(f"{where}: not in the cache, and offline; fetch it once with a network") from err
         except RevisionNotFoundError as err:
             raise SourceError(f"{where}: no such revision any more; correct the pin in eval/families/") from err
@@ -251,7 +251,7 @@ class Hub:
         except HfHubHTTPError as err:
             raise SourceError(f"{where}: HTTP {err.response.status_code}; {_clean(err)}") from err
         except HTTPError as err:
-            raise SourceError(f"{where}: no answer ({_clean(err)}); check the network and try again") from err
+            raise UnreachableError(f"{where}: no answer ({_clean(err)}); check the network and try again") from err
         except OSError as err:
             raise SourceError(f"{where}: {_clean(err)}; what came so far is kept: free some room or try again") from err
 

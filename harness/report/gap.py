@@ -23,7 +23,7 @@ from harness.report.words import say
 from harness.score.binary import ALL_ONES, ALL_ZEROS
 
 LIVE = "nox -s reproduce -- --live"
-"""The command that measures what is not measured yet."""
+"""The command that runs the adapters on scenes of today."""
 
 
 @dataclass(frozen=True)

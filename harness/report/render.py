@@ -98,20 +98,24 @@ def tidy(text: str) -> str:
 
 
 def write(files: dict[str, str], folder: Path) -> list[Path]:
-    """Write rendered files, each atomically, and remove reports that are no longer rendered.
+    """Write rendered files, each atomically, and remove reports of the family that are no longer rendered.
 
     Returns:
         Paths written, in the order of their names.
     """
     for name, text in sorted(files.items()):
         write_file(folder / name, text)
-    for stale in _existing(folder) - set(files):
+    for stale in _existing(files, folder) - set(files):
         (folder / stale).unlink()
     return [folder / name for name in sorted(files)]
 
 
-def _existing(folder: Path) -> set[str]:
-    return {p.relative_to(folder).as_posix() for pattern in ("*.md", "figures/*.svg") for p in folder.glob(pattern)}
+def _existing(files: dict[str, str], folder: Path) -> set[str]:
+    """Reports and figures in a folder whose names begin as the overview's, which is the family's id; no other file."""
+    family = min((name for name in files if name.endswith(".md")), key=len).removesuffix(".md")
+    patterns = (f"{family}.md", f"{family}-*.md", f"figures/{family}-*.svg")
+    found = {p.relative_to(folder).as_posix() for pattern in patterns for p in folder.glob(pattern)}
+    return found | {name for name in files if (folder / name).is_file()}
 
 
 def check(files: dict[str, str], folder: Path) -> None:
@@ -120,9 +124,10 @@ def check(files: dict[str, str], folder: Path) -> None:
     Raises:
         StaleReportError: Names every file that is missing, extra or different.
     """
-    wrong = [f"{name} is missing" for name in sorted(set(files) - _existing(folder))]
-    wrong += [f"{name} is rendered by nothing" for name in sorted(_existing(folder) - set(files))]
-    for name in sorted(set(files) & _existing(folder)):
+    there = _existing(files, folder)
+    wrong = [f"{name} is missing" for name in sorted(set(files) - there)]
+    wrong += [f"{name} is rendered by nothing" for name in sorted(there - set(files))]
+    for name in sorted(set(files) & there):
         old = (folder / name).read_text(encoding="utf-8")
         if old != files[name]:
             # Where one text is merely longer no line differs; the message then says "in length".

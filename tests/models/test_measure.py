@@ -242,7 +242,7 @@ def test_without_labels_nothing_is_scored(place: Path, narrow_weights: Path, tmp
     run(place, narrow_weights, tmp_path, "--task=buildings_nyc")
     chip = record(tmp_path).adapters[0].chips[0]
     assert not chip.scored
-    assert "no label in a scheme of buildings_nyc (footprints); given: none" in (chip.reason or "")
+    assert "buildings_nyc: no label in footprints; given: none" in (chip.reason or "")
     above = list(chip.predicted_above.values())
     assert above == sorted(above, reverse=True)
     assert chip.predicted_above["0.5"] == chip.predicted_px[1]

@@ -157,10 +157,14 @@ def test_sentences_that_name_nothing_are_refused(view: View) -> None:
 
 def test_writing_is_whole_or_not_at_all_and_removes_what_is_stale(tmp_path: Path, files: dict[str, str]) -> None:
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "old.svg").write_text("<svg/>", encoding="utf-8")
+    (tmp_path / "figures" / "terramind-nyc-old.svg").write_text("<svg/>", encoding="utf-8")
+    (tmp_path / "notes.md").write_text("somebody else's", encoding="utf-8")
+    (tmp_path / "twin-selfcheck.md").write_text("of another command", encoding="utf-8")
     written = write(files, tmp_path)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in written) == sorted(files)
-    assert not (tmp_path / "figures" / "old.svg").exists()
+    assert not (tmp_path / "figures" / "terramind-nyc-old.svg").exists()
+    assert (tmp_path / "notes.md").exists()
+    assert (tmp_path / "twin-selfcheck.md").exists()
     assert not list(tmp_path.rglob(".*"))
     check(files, tmp_path)
     (tmp_path / NAMES[0]).unlink()

@@ -369,7 +369,7 @@ def test_a_signal_to_the_parent_leaves_no_port_and_no_process(kind: signal.Signa
         assert listens(address)
         assert listens(proxy)
         parent.send_signal(kind)
-        _, err = parent.communicate(timeout=30)
+        _, err = parent.communicate(timeout=150)
     assert parent.returncode == -kind, err
     assert not listens(address)
     assert not listens(proxy)
