@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from harness.chips.aois import Aoi, read_aois
 from harness.chips.catalogue import StacCatalogue
 from harness.chips.coverage import chip_grid
 from harness.chips.items import PLANETARY_COMPUTER, PROFILES, redacted, stamp
-from harness.chips.lock import Finding, check, read_lock, with_stats, write_lock
+from harness.chips.lock import Finding, check, put, read_lock, with_stats
 from harness.chips.question import Catalogue, Joined
-from harness.chips.recipe import read_recipes
+from harness.chips.recipe import Recipe, read_recipes
 from harness.chips.resolve import LOCK_SIZE_PX, resolve
 from harness.chips.scenes import AoiLock, Lock
 from harness.chips.sight import Sights
@@ -29,6 +32,20 @@ from harness.names import known
 from harness.places import cache_folder, eval_folder
 
 Step = Callable[[str], None]
+
+STATED: Final = {
+    "centre": "centre",
+    "window": "window",
+    "label_sources": "labels",
+    "role": "role",
+    "split": "split",
+    "split_size": "split's size",
+    "recipe_sha256": "recipe (dates, bands, s2_offset or reach)",
+}
+"""Fields of an entry that say what it was resolved for, and their names for people."""
+
+LATER: Final = ("window", "label_sources", "role", "recipe_sha256")
+"""Those of them that older locks lack: None there says nothing, and is not compared."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +133,8 @@ def lock_aois(
 ) -> LockFile:
     """Resolve the AOIs of a file; the lock is written after each, so that a killed run goes on where it was.
 
+    Several may write one lock at the same time: each puts its entries beside those of the others.
+
     Args:
         file: aois/*.geojson.
         sources: Services.
@@ -130,7 +149,8 @@ def lock_aois(
         What came of it. An AOI that failed leaves what the lock held of it.
 
     Raises:
-        RegistryError: An unknown AOI or recipe, a file that is wrong, or an AOI that moved since its lock.
+        RegistryError: An unknown AOI or recipe, a file that is wrong, or an AOI or recipe that changed since its
+            lock; then nothing is resolved.
         RecipeError: A recipe that takes its dates as a chip brings them.
         SourceError: The catalogue does not answer.
     """
@@ -142,29 +162,36 @@ def lock_aois(
     sizes = Counter(aoi.split for aoi in aois if aoi.whole_split)
     path = out or lock_path(file)
     held = {(one.aoi, one.recipe): one for one in (read_lock(path).aois if path.exists() else [])}
+    asked = [(a, r, _stated(a, r, sizes.get(a.split))) for r in chosen for a in wanted]
+    for aoi, recipe, stated in asked:
+        if (aoi.id, recipe.id) in held and not renew:
+            _unchanged(held[aoi.id, recipe.id], stated, path)
     added, kept, failed = [], [], {}
     catalogue, tables = sources.open(), sources.tables
-    if any((aoi.id, recipe.id) not in held or renew for recipe in chosen for aoi in wanted):
+    if any((aoi.id, recipe.id) not in held or renew for aoi, recipe, _ in asked):
         step(f"asking {sources.catalogue}")
         catalogue.ready()
     with sources.reading() as reader:
         see, stat = Sights(reader, sources.store), Stats(Signer())
-        for aoi, recipe in ((a, r) for r in chosen for a in wanted):
-            name, key = f"{aoi.id} ({recipe.id})", (aoi.id, recipe.id)
-            if key in held and not renew:
-                _same_place(held[key], aoi, path)
+        for aoi, recipe, stated in asked:
+            name = f"{aoi.id} ({recipe.id})"
+            if (aoi.id, recipe.id) in held and not renew:
                 kept.append(name)
                 continue
             try:
-                one = _with_labels(resolve(aoi, recipe, catalogue, see, step), aoi, sizes.get(aoi.split), tables, step)
+                one = _with_labels(resolve(aoi, recipe, catalogue, see, step), aoi, tables, step)
                 step(f"{aoi.id}: sizes and ETags of its files")
-                held[key] = with_stats(Lock(created=_now(), aois=[one]), stat).aois[0]
+                one = with_stats(Lock(created=_now(), aois=[one.model_copy(update=stated)]), stat).aois[0]
             except SourceError as err:
                 failed[name] = redacted(str(err))
                 step(f"{name}: failed: {failed[name]}")
                 continue
-            write_lock(path, Lock(created=_now(), aois=[held[k] for k in sorted(held)]))
-            added.append(name)
+            stands = put(path, one, _now(), renew=renew)
+            if stands is one:
+                added.append(name)
+            else:  # another writer was first, and what it put there may have been read
+                _unchanged(stands, stated, path)
+                kept.append(name)
     return LockFile(path, tuple(added), tuple(kept), failed)
 
 
@@ -188,21 +215,52 @@ def check_lock(path: Path, sources: Sources, step: Step = lambda _: None) -> lis
     return check(lock, catalogue, Stats(Signer()))
 
 
-def _with_labels(one: AoiLock, aoi: Aoi, size: int | None, tables: Tables, step: Step) -> AoiLock:
-    """The lock with the AOI's role and its label tables pinned."""
+def _with_labels(one: AoiLock, aoi: Aoi, tables: Tables, step: Step) -> AoiLock:
+    """The entry with the AOI's label tables pinned."""
     pins = []
     if FOOTPRINT_SOURCE in aoi.labels:
         step(f"{aoi.id}: building footprints")
         pins = tables.pins(chip_grid(aoi.centre, LOCK_SIZE_PX))
-    return one.model_copy(update={"labels": pins, "role": aoi.role, "split": aoi.split, "split_size": size})
+    return one.model_copy(update={"labels": pins})
 
 
-def _same_place(one: AoiLock, aoi: Aoi, path: Path) -> None:
-    if one.centre != aoi.centre:
+def _stated(aoi: Aoi, recipe: Recipe, size: int | None) -> dict[str, object]:
+    """What an entry is resolved for, by field of `AoiLock`; `size` is that of the AOI's whole split."""
+    knobs = {
+        "bands": recipe.bands,
+        "dates": recipe.dates.model_dump(mode="json"),
+        "s2_offset": recipe.s2_offset.policy,
+        "reach_px": max(LOCK_SIZE_PX, recipe.chip_size_px),
+    }
+    return {
+        "centre": aoi.centre,
+        "window": (aoi.window[0].isoformat(), aoi.window[1].isoformat()),
+        "label_sources": list(aoi.labels),
+        "role": aoi.role,
+        "split": aoi.split,
+        "split_size": size,
+        "recipe_sha256": hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+def _unchanged(one: AoiLock, stated: Mapping[str, object], path: Path) -> None:
+    """Refuse an entry that was resolved for something else than is asked now."""
+    held = {field: getattr(one, field) for field in STATED}
+    changed = [
+        f"{name} was {_words(held[field])}, is {_words(stated[field])} now"
+        for field, name in STATED.items()
+        if held[field] != stated[field] and not (held[field] is None and field in LATER)
+    ]
+    if changed:
         raise RegistryError(
-            f"{path}: {aoi.id} was locked at {one.centre[0]}, {one.centre[1]} and lies at {aoi.centre[0]}, "
-            f"{aoi.centre[1]} now; --renew locks it again"
+            f"{path}: {one.aoi} ({one.recipe}) was locked for something else: {'; '.join(changed)}; --renew locks it "
+            "again"
         )
+
+
+def _words(value: object) -> str:
+    many = value if isinstance(value, list | tuple) else [value]
+    return ", ".join("none" if each is None else str(each) for each in many) or "none"
 
 
 def _now() -> str:

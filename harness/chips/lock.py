@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from harness.chips.coverage import bbox, chip_grid
@@ -24,6 +25,9 @@ from harness.places import write_file
 
 STATS: Final = 16
 """Files asked about at once."""
+
+GUARD_S: Final = 60.0
+"""Seconds to wait for another writer of a lock; each holds its guard for one read and one write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,42 @@ def read_lock(path: Path) -> Lock:
         if any(unsigned(asset.href) != asset.href for asset in scene.assets.values()):
             raise RegistryError(f"{path}: {name}, {scene.item}: a signed address; write the lock again")
     return lock
+
+
+def guard_path(path: Path) -> Path:
+    """The file beside a lock that its writers hold in turn: hidden, empty, no lock itself."""
+    return path.with_name(f".{path.name}.guard")
+
+
+def put(path: Path, one: AoiLock, created: str, *, renew: bool = False) -> AoiLock:
+    """Put one entry into the lock at a path, beside all that other writers put there since it was last read.
+
+    Args:
+        path: The lock; made where there is none.
+        one: The entry.
+        created: UTC, ISO 8601, for the lock as a whole.
+        renew: Replace an entry of that AOI and recipe; else one that stands there stays, as runs may have read it.
+
+    Returns:
+        The entry that stands there now.
+
+    Raises:
+        SourceError: An address in it is signed; nothing is written.
+        RegistryError: The lock cannot be read or written, or another writer does not let go of it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(guard_path(path), timeout=GUARD_S):
+            held = {(a.aoi, a.recipe): a for a in (read_lock(path).aois if path.exists() else [])}
+            key = (one.aoi, one.recipe)
+            if renew or key not in held:
+                held[key] = one
+                write_lock(path, Lock(created=created, aois=[held[k] for k in sorted(held)]))
+            return held[key]
+    except Timeout as err:
+        raise RegistryError(f"{path}: another process has been writing it for {GUARD_S:g} s; run again") from err
+    except OSError as err:
+        raise RegistryError(f"{path}: cannot be written ({err.strerror})") from err
 
 
 def locked(lock: Lock, aoi: str, recipe: str) -> AoiLock:

@@ -133,6 +133,12 @@ class AoiLock(Strict):
     """AOIs that the split has, where the AOI file says that it holds all of it; None where it may be a part."""
     labels: list[LabelPin] = Field(default_factory=list)
     """Label tables asked; maps with scenes of their own (WorldCover) stand among the timesteps."""
+    window: tuple[str, str] | None = None
+    """First and last day from which dates were taken, ISO 8601; None in locks made before this was kept."""
+    label_sources: list[str] | None = None
+    """Label sources that the AOI named, what is laid on top last; None in locks made before this was kept."""
+    recipe_sha256: str | None = None
+    """Of the recipe's knobs that decide about scenes; None in locks made before this was kept."""
 
 
 class Lock(Strict):

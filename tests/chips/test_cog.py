@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import traceback
+from base64 import b64encode
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +22,9 @@ from numpy.typing import NDArray
 from harness.chips.chip import Grid
 from harness.chips.reader import Request
 from harness.chips.sources.cog import CogReader, NativeWindow, Patience, shown, without_query
+from harness.chips.sources.ranges import PIECE_BYTES, Client, NoBytesError, RangeFile
+from harness.chips.sources.stat import Stats
+from harness.chips.store import Store
 from harness.errors import SourceError
 from tests.chips import faults
 from tests.chips.cogs import write_cog
@@ -325,6 +333,143 @@ def test_a_truncated_file_gives_its_pixels_or_an_error(name: str, service: FileS
         "one clear error",
         "or the right pixels, where the blocks of the window are still there",
     )
+
+
+def locked(service: FileService, name: str = "NONE.tif") -> Request:
+    """A request with what the server says of the file now, as a lock holds it."""
+    now = Stats()(service.url(name))
+    assert now.etag
+    assert now.size_bytes
+    return replace(request(service, name), etag=now.etag, size_bytes=now.size_bytes)
+
+
+@pytest.mark.parametrize("what", ["size", "ETag", "size and ETag"])
+def test_a_file_replaced_in_place_since_the_lock_is_not_read(what: str, service: FileService, tmp_path: Path) -> None:
+    wanted = locked(service)
+    file = service.folder / "NONE.tif"
+    if "size" in what:
+        file.write_bytes(file.read_bytes() + b"\0")
+    os.utime(file, (1, 1))  # the service makes its ETag of time and size
+    wanted = replace(wanted, etag=wanted.etag if "ETag" in what else None)
+    store = Store(tmp_path / "store")
+    service.seen.clear()
+    with CogReader(patience=QUICK) as reader, pytest.raises(SourceError) as caught:
+        reader.read_all([wanted], store.put)
+    said = str(caught.value)
+    assert said.startswith(f"{service.url('NONE.tif')}: the file changed since it was locked (")
+    assert (f"{wanted.size_bytes} in the lock" in said, "ETag" in said) == ("size" in what, "ETag" in what)
+    assert said.endswith("run `harness lock --check`, then `--renew`")
+    assert [(s.method, s.span) for s in service.seen] == [("GET", "bytes=0-65535")]
+    assert store.get(wanted) is None
+    assert not store.verify().entries
+    faults.record(
+        "reading",
+        "a file replaced in place since the lock",
+        "one clear error",
+        "of another size, another ETag or both: one request, nothing stored; the message names `lock --check`",
+    )
+
+
+def test_a_file_as_locked_is_read_and_what_the_lock_leaves_out_is_not_compared(service: FileService) -> None:
+    full = locked(service)
+    weak = replace(full, etag=f"W/{full.etag}")
+    with CogReader(patience=QUICK) as reader:
+        for wanted in (full, weak, replace(full, etag=None), replace(full, size_bytes=None)):
+            assert right(reader.read(wanted))
+
+
+def test_a_local_file_of_another_size_than_locked_is_not_read(service: FileService) -> None:
+    path = service.folder / "NONE.tif"
+    size = path.stat().st_size
+    wanted = replace(request(service), href=str(path), size_bytes=size)
+    with CogReader(patience=QUICK) as reader:
+        assert right(reader.read(wanted))
+        with pytest.raises(SourceError, match=f"size {size} bytes, {size - 1} in the lock"):
+            reader.read(replace(wanted, size_bytes=size - 1))
+
+
+@contextmanager
+def answering(span: str, body: bytes, etag: str | None = None) -> Iterator[tuple[str, list[str | None], list[int]]]:
+    """A server, or proxy, that gives every request this part in chunks of 1 KiB, whatever was asked for.
+
+    Yields its host and port, the credentials that came, and how many bytes it got rid of, by request.
+    """
+    credentials: list[str | None] = []
+    sent: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            credentials.append(self.headers["Proxy-Authorization"])
+            self.send_response(206)
+            self.send_header("Content-Range", span)
+            self.send_header("Transfer-Encoding", "chunked")
+            if etag:
+                self.send_header("ETag", etag)
+            self.end_headers()
+            sent.append(0)
+            try:
+                for at in range(0, len(body), 1024):
+                    piece = body[at : at + 1024]
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    sent[-1] += len(piece)
+                self.wfile.write(b"0\r\n\r\n")
+            except OSError:
+                self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}", credentials, sent
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("me:p%40ss", b"me:p@ss"), ("m%3Ae:p%25ss", b"m:e:p%ss"), ("me:%E2%82%AC", "me:\u20ac".encode())],
+)
+def test_credentials_of_a_proxy_are_sent_as_they_are_meant(
+    written: str, meant: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering("bytes 0-3/9", b"abcd") as (host, credentials, _):
+        for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", f"http://{written}@{host}")
+        client = Client(2, 2)
+        assert client.get("http://files.invalid/a.tif", 0, 4) == (b"abcd", 9, None)
+        client.close()
+    assert credentials == [f"Basic {b64encode(meant).decode()}"]
+
+
+@pytest.mark.parametrize("more", [1, 64 * PIECE_BYTES], ids=["one byte", "64 MiB"])
+def test_a_body_that_goes_on_after_its_range_is_given_up(more: int) -> None:
+    with answering("bytes 0-3/9", b"abcd" + bytes(more)) as (host, _, sent):
+        client = Client(2, 20)
+        with pytest.raises(NoBytesError, match="more than the 4 bytes of the range came"):
+            client.get(f"http://{host}/a.tif", 0, 4)
+        client.close()
+    assert sent[0] <= min(4 + more, 32 * PIECE_BYTES)  # what lay in the sockets, and no more
+
+
+def test_a_range_file_gives_exactly_the_bytes_asked_for() -> None:
+    with answering("bytes 0-3/9", b"abcd") as (host, _, sent):
+        client = Client(2, 2)
+        file = RangeFile(client, f"http://{host}/a.tif")
+        assert (file.size_bytes, file.etag, file.read(1, 2)) == (9, None, b"bc")
+        for offset, length in ((-1, 2), (-(2**63), 4), (2, -1)):
+            with pytest.raises(NoBytesError, match="no place in a file"):
+                file.read(offset, length)
+        assert len(sent) == 1
+        with pytest.raises(NoBytesError, match="a range of 4 bytes came where 8 were asked for"):
+            file.read(0, 8)
+        client.close()
 
 
 def test_after_one_window_failed_the_rest_is_not_begun(service: FileService, tmp_path: Path) -> None:

@@ -6,18 +6,22 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from harness.chips import lock as locks
 from harness.chips.aois import Aoi, read_aois
 from harness.chips.catalogue import StacCatalogue
 from harness.chips.chip import Grid
 from harness.chips.items import EARTH_SEARCH, PLANETARY_COMPUTER, Profile
-from harness.chips.lock import Stat, check, lock_of, locked, read_lock, with_stats, write_lock
+from harness.chips.lock import Stat, check, guard_path, lock_of, locked, put, read_lock, with_stats, write_lock
 from harness.chips.question import Found, Question, within
 from harness.chips.recipe import Dates, Offset, Recipe, read_recipes
 from harness.chips.resolve import resolve, resolve_all
@@ -269,6 +273,45 @@ def test_no_signature_reaches_a_lock(tmp_path: Path, aoi: Aoi, recipes: dict[str
     assert "blob.core.windows.net" in text
     for word in ("sig=", "se=", "st=", "s3cr3t", "?"):
         assert word not in text
+
+
+def test_writers_at_the_same_moment_take_turns(tmp_path: Path, lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, names = tmp_path / "locks" / "nyc.lock.json", [f"aoi{n}" for n in range(6)]
+
+    def slow(path: Path, lock: Lock) -> None:
+        time.sleep(0.05)  # what was read before is old by now, if others may write
+        write_lock(path, lock)
+
+    monkeypatch.setattr(locks, "write_lock", slow)
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: put(path, lock.aois[0].model_copy(update={"aoi": name}), "now"), names))
+    assert [one.aoi for one in read_lock(path).aois] == names
+
+
+def test_an_entry_that_stands_is_replaced_only_on_renewal(tmp_path: Path, lock: Lock) -> None:
+    path, first = tmp_path / "nyc.lock.json", lock.aois[0]
+    other = first.model_copy(update={"epsg": 32617})
+    assert put(path, first, "now") is first
+    assert put(path, other, "later") == first
+    assert read_lock(path) == Lock(created="now", aois=[first])
+    assert put(path, other, "later", renew=True) is other
+    assert read_lock(path) == Lock(created="later", aois=[other])
+
+
+def test_a_lock_that_another_process_holds_or_spoilt_is_not_written(
+    tmp_path: Path, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "nyc.lock.json"
+    monkeypatch.setattr(locks, "GUARD_S", 0.2)
+    with FileLock(guard_path(path)), pytest.raises(RegistryError, match=r"has been writing it for 0\.2 s; run again"):
+        put(path, lock.aois[0], "now")
+    assert not path.exists()
+    path.write_text("{")
+    with pytest.raises(RegistryError, match=r"nyc\.lock\.json: "):
+        put(path, lock.aois[0], "now")
+    assert path.read_text() == "{"
+    with pytest.raises(RegistryError, match="cannot be written"):
+        put(path / "below" / "nyc.lock.json", lock.aois[0], "now")
 
 
 def signed(lock: Lock) -> Lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from harness.chips.reader import Window
-from harness.chips.sources.tiff import NoTiffError, directory
+from harness.chips.sources.tiff import MOST_BYTES, TILE_SIZES, TILES, NoTiffError, directory
 
 WIN = Window(70, 90, 100, 130)
 
@@ -64,3 +65,72 @@ def test_a_block_that_was_not_fetched_is_an_error_and_no_zeros(layout: str, tmp_
 def test_other_bytes_are_no_tiff(raw: bytes) -> None:
     with pytest.raises(NoTiffError):
         directory(lambda at, length: raw[at : at + length])
+
+
+def big_tiff(*tags: tuple[int, int, int, bytes], place: int = 16, order: str = "<") -> bytes:
+    """A BigTIFF that is a directory and nothing else; (number, type, count, eight bytes) of each tag."""
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HHHQ", 43, 8, 0, place)
+    return head + struct.pack(order + "Q", len(tags)) + b"".join(struct.pack(order + "HHQ8s", *tag) for tag in tags)
+
+
+def q(number: int, order: str = "<") -> bytes:
+    return struct.pack(order + "Q", number)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("number", [2**63, 2**64 - 100])
+def test_places_beyond_any_file_are_damage_and_never_negative(number: int, order: str) -> None:
+    asked: list[int] = []
+
+    def fetched(raw: bytes) -> Any:
+        def fetch(at: int, length: int) -> bytes:
+            asked.append(at)
+            return raw[at : at + length].ljust(length, b"\0")
+
+        return directory(fetch)
+
+    with pytest.raises(NoTiffError, match="an offset beyond"):  # of the directory
+        fetched(big_tiff(place=number, order=order))
+    with pytest.raises(NoTiffError, match="an offset beyond"):  # of a tag's values
+        fetched(big_tiff((TILES, 16, 2, q(number, order)), order=order))
+    with pytest.raises(NoTiffError, match="a directory of"):
+        fetched(b"".join([big_tiff(order=order)[:16], q(number, order)]))
+    with pytest.raises(NoTiffError, match="which has"):
+        fetched(big_tiff((TILES, 16, number, q(0, order)), order=order))
+    assert max(asked) < 2**63
+
+
+@pytest.mark.parametrize("damaged", [256, 257, 322, 323, TILES, TILE_SIZES])
+def test_a_number_that_int64_has_not_is_damage(damaged: int) -> None:
+    numbers = {256: 64, 257: 64, 322: 64, 323: 64, TILES: 400, TILE_SIZES: 8192}
+    sound = directory(slices(big_tiff(*((tag, 16, 1, q(n)) for tag, n in numbers.items()))))
+    assert sound.runs(sound.blocks(Window(0, 0, 64, 64))) == [(400, 8192)]
+    numbers[damaged] = 2**64 - 8
+    found = directory(slices(big_tiff(*((tag, 16, 1, q(n)) for tag, n in numbers.items()))))
+    with pytest.raises(NoTiffError, match=f"tag {damaged} holds a number beyond"):
+        found.runs(found.blocks(Window(0, 0, 64, 64)))
+
+
+def slices(raw: bytes) -> Any:
+    return lambda at, length: raw[at : at + length]
+
+
+def test_the_values_of_a_directory_are_few_in_sum() -> None:
+    asked: list[int] = []
+
+    def fetch(at: int, length: int) -> bytes:
+        asked.append(length)
+        return raw[at : at + length].ljust(length, b"\0")
+
+    half = MOST_BYTES // 2
+    raw = big_tiff((TILES, 1, half, q(100)), (TILE_SIZES, 1, half, q(100)))
+    assert len(directory(fetch).tags) == 2
+    asked.clear()
+    raw = big_tiff((TILES, 1, half, q(100)), (TILE_SIZES, 1, half, q(100)), (65000, 1, 1, q(0)))
+    with pytest.raises(NoTiffError, match=f"values of {MOST_BYTES + 1} bytes up to tag 65000"):
+        directory(fetch)
+    raw = big_tiff(*((TILES, 1, half, q(100)) for _ in range(9)))  # of one number, over and over
+    asked.clear()
+    with pytest.raises(NoTiffError, match="values of"):
+        directory(fetch)
+    assert sum(asked) <= MOST_BYTES + 1000

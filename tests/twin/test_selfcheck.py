@@ -70,8 +70,7 @@ def test_the_twin_s_probes_run_on_the_chain_s_record(done: SelfCheck, runs: Path
     )
     assert told.returncode == 0, told.stdout
     assert "18 passed" in told.stdout
-    # six places with much the same share of buildings: a map of another of them passes, and the table says so
-    assert told.stdout.count("weak set: another place's prediction passes") == 1
+    assert "another place" in told.stdout  # what trivial predictors pass stands beside the pass rate
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
@@ -226,8 +227,8 @@ class CogReader:
         """Read one window, as often as patience allows.
 
         Raises:
-            SourceError: Vanished, refused, busy for too long, silent, or not the raster that the lock
-                describes; names the address without its query, and what to do.
+            SourceError: Vanished, changed since it was locked, refused, busy for too long, silent, or not
+                the raster that the lock describes; names the address without its query, and what to do.
         """
         patience, stop = self._patience, stop or threading.Event()
         where, renewed = shown(request.href), 0
@@ -267,6 +268,7 @@ class CogReader:
             if not urlsplit(url).scheme:
                 return self._decoders.submit(_local, url, request, self._project).result()
             file = RangeFile(self._client, url)
+            _as_locked(file.size_bytes, file.etag, request)
             found = directory(file.read)
             header, win = self._decoders.submit(self._plan, found, request).result()
             if not win.height_px:
@@ -298,6 +300,7 @@ class CogReader:
 
 def _local(path: str, request: Request, project: Project) -> NativeWindow:
     with rasterio.open(path, driver="GTiff") as source:
+        _as_locked(Path(path).stat().st_size, None, request)
         header = _header(source)
         _agrees(header, request)
         win = window(header, request, project)
@@ -362,6 +365,25 @@ def _reason(err: BaseException, url: str) -> str:
     short = without_query(text.replace(url, "the file").splitlines()[0])
     short = re.sub(r"/vsimem/\S+\.tif", "the file", short)
     return re.sub(r"\S*\?\S*", "the file", short)[:160].rstrip(".; ")
+
+
+def _as_locked(size_bytes: int, etag: str | None, request: Request) -> None:
+    """What the lock states of a file and the file's answer too; what either leaves out is not compared."""
+    changes = []
+    if request.size_bytes is not None and size_bytes != request.size_bytes:
+        changes.append(f"size {size_bytes} bytes, {request.size_bytes} in the lock")
+    if request.etag is not None and etag is not None and _strong(etag) != _strong(request.etag):
+        changes.append(f"ETag {etag[:80]}, {request.etag[:80]} in the lock")
+    if changes:
+        raise SourceError(
+            f"{shown(request.href)}: the file changed since it was locked ({'; '.join(changes)}): "
+            "run `harness lock --check`, then `--renew`"
+        )
+
+
+def _strong(etag: str) -> str:
+    """An ETag without the mark of a weak one: proxies that compress on the way set it."""
+    return etag.removeprefix("W/")
 
 
 def _agrees(header: Header, request: Request) -> None:

@@ -11,10 +11,12 @@ import re
 import ssl
 import threading
 import time
+from base64 import b64encode
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from requests.utils import get_environ_proxies, select_proxy
-from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, Timeout, make_headers
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, Timeout
 from urllib3.exceptions import HTTPError, MaxRetryError
 from urllib3.util import parse_url
 
@@ -103,7 +105,9 @@ class Client:
         if proxy is None:
             return PoolManager(maxsize=self._connections, ssl_context=context)
         parts = parse_url(proxy if "://" in proxy else f"http://{proxy}")
-        headers = make_headers(proxy_basic_auth=parts.auth) if parts.auth else None
+        headers = None
+        if parts.auth:  # as a URL has it: "@" in a password is "%40"
+            headers = {"proxy-authorization": f"Basic {b64encode(unquote_to_bytes(parts.auth)).decode()}"}
         bare = parts._replace(auth=None).url
         return ProxyManager(bare, maxsize=self._connections, ssl_context=context, proxy_headers=headers)
 
@@ -114,21 +118,27 @@ def _range(answer: BaseHTTPResponse, start: int, stop: int, ends: float) -> tupl
     if answer.status != 206 or found is None or int(found[1]) != start or not start <= int(found[2]) < stop:
         answer.close()
         raise NoBytesError(f"answers {answer.status} where a range was asked for")
-    pieces = []
-    while piece := answer.read1(PIECE_BYTES):
+    pieces, came, length = [], 0, int(found[2]) - start + 1
+    while piece := answer.read1(min(PIECE_BYTES, length + 1 - came)):
         pieces.append(piece)
+        came += len(piece)
+        if came > length:
+            answer.close()
+            raise NoBytesError(f"more than the {length} bytes of the range came")
         if time.monotonic() > ends:
             answer.close()
             raise NoBytesError("no answer in time")
-    body, length = b"".join(pieces), int(found[2]) - start + 1
-    if len(body) != length:
+    if came != length:
         answer.close()
-        raise NoBytesError(f"{len(body)} bytes came of {length}")
-    return body, int(found[3]), answer.headers.get("ETag")
+        raise NoBytesError(f"{came} bytes came of {length}")
+    return b"".join(pieces), int(found[3]), answer.headers.get("ETag")
 
 
 class RangeFile:
-    """One file, of which the first bytes are fetched at once and others as they are asked for."""
+    """One file, of which the first bytes are fetched at once and others as they are asked for.
+
+    The first answer tells its `size_bytes` and, where the server states one, its `etag`.
+    """
 
     def __init__(self, client: Client, url: str) -> None:
         """Fetch the first bytes.
@@ -137,19 +147,23 @@ class RangeFile:
             NoBytesError: They did not come.
         """
         self._client, self._url = client, url
-        self._first, self._size, self._etag = client.get(url, 0, HEADER_BYTES)
+        self._first, self.size_bytes, self.etag = client.get(url, 0, HEADER_BYTES)
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly these bytes.
 
         Raises:
-            NoBytesError: They did not come, the file ends before them, or it is another one by now.
+            NoBytesError: They did not come, there are none such in the file, or it is another one by now.
         """
+        if min(offset, length) < 0:
+            raise NoBytesError(f"no place in a file: {length} bytes from {offset}")
         if offset + length <= len(self._first):
             return self._first[offset : offset + length]
-        if offset + length > self._size:
-            raise NoBytesError(f"the file ends after {self._size} bytes, {offset + length} are needed")
+        if offset + length > self.size_bytes:
+            raise NoBytesError(f"the file ends after {self.size_bytes} bytes, {offset + length} are needed")
         body, size, etag = self._client.get(self._url, offset, offset + length)
-        if (size, etag) != (self._size, self._etag):
+        if (size, etag) != (self.size_bytes, self.etag):
             raise NoBytesError("the file changed while it was read")
+        if len(body) != length:
+            raise NoBytesError(f"a range of {len(body)} bytes came where {length} were asked for")
         return body

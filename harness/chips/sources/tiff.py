@@ -37,7 +37,10 @@ PLACE: Final = frozenset({34735, 34736, 34737})
 """The reference system: GDAL takes a millisecond over it, and once is enough."""
 
 MOST_TAGS, MOST_BYTES = 1000, 2**26
-"""Of one directory, and of one value; more is taken for a damaged file."""
+"""Of one directory, and of all its values; more is taken for a damaged file."""
+
+MOST: Final = 2**63 - 1
+"""A larger number of a BigTIFF is taken for damage: no file is so long, and it would be negative as an int64."""
 
 BEYOND: Final = 2**62
 """Where the blocks lie that were not fetched: past any file's end."""
@@ -164,6 +167,8 @@ class Directory:
         if tag is None or tag.kind not in WHOLE or not tag.count:
             raise NoTiffError(f"tag {number} is {'no whole number' if tag else 'missing'}")
         out: NDArray[Any] = np.frombuffer(tag.raw, self.order + WHOLE[tag.kind])
+        if out.max() > MOST:
+            raise NoTiffError(f"tag {number} holds a number beyond {MOST}")
         return out.astype(np.int64)
 
 
@@ -180,7 +185,7 @@ def directory(fetch: Fetch) -> Directory:
     big = struct.unpack(order + "H", start[2:4])[0] == 43
     if big:
         (place,) = struct.unpack(order + "Q", fetch(8, 8))
-        (count,) = struct.unpack(order + "Q", fetch(place, 8))
+        (count,) = struct.unpack(order + "Q", fetch(_placed(place), 8))
         place, layout, room = place + 8, "HHQ8s", 8
     else:
         (place,) = struct.unpack(order + "I", start[4:8])
@@ -188,15 +193,23 @@ def directory(fetch: Fetch) -> Directory:
         place, layout, room = place + 2, "HHI4s", 4
     if not 0 < count <= MOST_TAGS:
         raise NoTiffError(f"a directory of {count} tags")
-    tags = {}
+    tags, total = {}, 0
     for number, kind, values, inline in struct.iter_unpack(
         order + layout, fetch(place, count * struct.calcsize(order + layout))
     ):
         if kind not in SIZES:
             continue  # a reader shall skip types that it does not know
         size = values * SIZES[kind]
-        if size > MOST_BYTES:
-            raise NoTiffError(f"tag {number} has {values} values")
+        total += size
+        if total > MOST_BYTES:
+            raise NoTiffError(f"values of {total} bytes up to tag {number}, which has {values}")
         where = int.from_bytes(inline, "little" if order == "<" else "big")
-        tags[number] = Tag(kind, values, inline[:size] if size <= room else fetch(where, size))
+        tags[number] = Tag(kind, values, inline[:size] if size <= room else fetch(_placed(where), size))
     return Directory(order, tags)
+
+
+def _placed(offset: int) -> int:
+    """An offset that a file can have."""
+    if offset > MOST:
+        raise NoTiffError(f"an offset beyond {MOST}")
+    return offset
