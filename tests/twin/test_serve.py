@@ -340,6 +340,7 @@ def test_everything_is_gone_after_an_error(twin: Twin) -> None:
 
 PARENT = """
 import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 from pathlib import Path
 import requests
 from harness.twin.serve import served
