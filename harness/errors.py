@@ -89,6 +89,12 @@ class UnreachableError(SourceError):
     """A service did not answer at all: no connection, no name, or nothing but errors after all retries."""
 
 
+class BundleError(HarnessError):
+    """A bundle is refused: altered, not of the schema, or with figures that do not follow from what it holds."""
+
+    exit_code = 1
+
+
 class SelfCheckError(HarnessError):
     """The harness does not find in the simulated city what is known to be there."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,9 @@ from harness.claims.verdicts import Word, judge
 from harness.errors import SelfCheckError, UnscoredError
 from harness.places import cache_folder
 from harness.records import Measurement, RunRecord
+from harness.records.planted import PlantRecord
 from harness.records.run import read_run
+from harness.twin.guard import LOG
 from harness.twin.serve import Served, served
 
 Step = Callable[[str], None]
@@ -40,6 +42,12 @@ SHIFT: Final = 0.03
 
 SCENES, ALL = 12, 48
 """Scenes besides the card's: for a quick run, and all there are."""
+
+DRAWS, MANY = 3, 40
+"""Cards with planted faults: in a quick run, and where all scenes are taken."""
+
+TOLD: Final = 0.8
+"""Share of the planted faults which leave a trace that must be named. Set 2026-11-21."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,10 @@ class SelfCheck:
     """Claims about the scenes of the card, run on those very scenes."""
     other: tuple[Row, ...]
     """Claims about the city, run on other scenes than the card's."""
+    planted: PlantRecord
+    """Faults planted in the card or in its use, and what was said of them."""
+    figures: dict[str, bytes]
+    """Pictures of the run by file name: one scene, and the sweep of thresholds."""
     requests: dict[str, int]
     """Requests that the services saw, by kind."""
     outside: tuple[str, ...]
@@ -77,7 +89,12 @@ class SelfCheck:
 
 
 def selfcheck(
-    step: Step = lambda _: None, scenes: int = SCENES, cache: Path | None = None, keep: Path | None = None
+    step: Step = lambda _: None,
+    scenes: int = SCENES,
+    cache: Path | None = None,
+    keep: Path | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> SelfCheck:
     """Lock, read, label, load, predict and score on the twin, and judge its claims.
 
@@ -86,6 +103,8 @@ def selfcheck(
         scenes: How many scenes besides the card's; `ALL` of them are needed for the verdict about equivalence.
         cache: Where the city is kept; the cache folder where left out.
         keep: Folder for the run; it goes with the services where left out.
+        draws: Cards with planted faults.
+        seed: Of the first of them.
 
     Raises:
         UnscoredError: A command of the chain failed; its own words.
@@ -96,16 +115,20 @@ def selfcheck(
     family = view.families["twin"]
     folder = (cache or cache_folder()) / "twin"
     with served(folder, SEED, DATA / "weights", family, step) as services:
-        runs = _chain(services, scenes, keep, step)
-        requests, outside = dict(sorted(services.counts.items())), tuple(sorted(set(services.outside)))
+        runs, figures = _chain(services, scenes, keep, step)
+        planted = _plant(services, draws, seed, step)
+        refused = _refused(services)
+        asked = [*services.outside, *(refused.read_text(encoding="utf-8").split() if refused.exists() else [])]
+        requests, outside = dict(sorted(services.counts.items())), tuple(sorted(set(asked)))
     measured = [m for run in runs for m in run.measurements]
     claims = [claim for claim in view.registry.claims if claim.tolerance is not None]
     same = tuple(_row(claim, measured) for claim in claims if claim.quantity.split == "test")
     other = tuple(_row(claim, measured) for claim in claims if claim.quantity.split == "city")
-    return SelfCheck(same, other, requests, outside, tuple(_problems(same, other, requests, outside, scenes)))
+    problems = [*_problems(same, other, requests, outside, scenes), *_badly_told(planted)]
+    return SelfCheck(same, other, planted, figures, requests, outside, tuple(problems))
 
 
-def _chain(services: Served, scenes: int, keep: Path | None, step: Step) -> list[RunRecord]:
+def _chain(services: Served, scenes: int, keep: Path | None, step: Step) -> tuple[list[RunRecord], dict[str, bytes]]:
     """The commands, in the order in which a user types them."""
     work = Path(services.environment["HARNESS_CACHE"]).parent / "chain"
     work.mkdir(parents=True, exist_ok=True)
@@ -124,7 +147,37 @@ def _chain(services: Served, scenes: int, keep: Path | None, step: Step) -> list
     step("twin: weights from the hub, windows, labels, two adapters")
     words = ["reproduce", "--live", "--require-live", "--family=twin", "--recipe=twin", f"--address={services.address}"]
     _harness(services, [*words, *locks, f"--out={runs}", "--device=cpu", *root], step)
-    return [read_run(runs / "latest" / "run.json")]
+    drawn = runs / "latest" / "figures"
+    shown = {path.name: path.read_bytes() for path in sorted(drawn.glob("sweep-*.svg"))}
+    if scene := next(iter(sorted(drawn.glob("chip-*card*.png"))), None):
+        shown["scene.png"] = scene.read_bytes()
+    return [read_run(runs / "latest" / "run.json")], shown
+
+
+def _plant(services: Served, draws: int, seed: int, step: Step) -> PlantRecord:
+    """Plant faults in a process of its own, on the chips that the chain has read."""
+    work = Path(services.environment["HARNESS_CACHE"]).parent / "chain"
+    done = work / "planted.json"
+    locks = [f"--lock={work / name}.lock.json" for name in ("card", "eval")]
+    words = [*locks, f"--weights={DATA / 'weights'}", f"--data={DATA}", f"--draws={draws}", f"--seed={seed}"]
+    step("twin: planting faults in cards")
+    _run(services, ["harness.plantcheck", *words, f"--out={done}"], "planted faults", step)
+    return PlantRecord.model_validate_json(done.read_text(encoding="utf-8"))
+
+
+def _badly_told(planted: PlantRecord) -> Iterator[str]:
+    """What the search for causes may not do."""
+    for each in (*planted.draws, *planted.faultless):
+        if each.accused:
+            yield f"planted faults, draw {each.seed} ({each.where}): accused without a fault: {', '.join(each.accused)}"
+    for each in planted.faultless:
+        if each.verdict != "as stated":
+            yield f"a true card about the set {each.where} reads {each.verdict}: {each.why}"
+    traced = [f for d in planted.draws for f in d.faults if f.outcome != "no trace"]
+    named = sum(f.outcome in ("found", "one of several") for f in traced)
+    if not traced or named < TOLD * len(traced):
+        yield f"{named} of {len(traced)} planted faults with a trace were named; {TOLD:.0%} are asked"
+    yield from (f"{f.what}: {f.outcome}" for f in planted.others if f.outcome != "found")
 
 
 def _ids(aois: Path) -> list[str]:
@@ -135,10 +188,19 @@ def _ids(aois: Path) -> list[str]:
 
 def _harness(services: Served, words: Sequence[str], step: Step) -> None:
     """One command, in a process that reaches nothing but the services."""
+    _run(services, ["harness.cli", *words], f"harness {words[0]}", step)
+
+
+def _refused(services: Served) -> Path:
+    """File that names hosts which a command wanted to reach and which are outside."""
+    return Path(services.environment["HARNESS_CACHE"]).parent / "outside.txt"
+
+
+def _run(services: Served, words: Sequence[str], what: str, step: Step) -> None:
     own = {name: value for name, value in os.environ.items() if name not in NOT_THE_TWINS}
-    environment = {**own, **services.environment, "PYTHONUNBUFFERED": "1"}
+    environment = {**own, **services.environment, "PYTHONUNBUFFERED": "1", LOG: str(_refused(services))}
     with subprocess.Popen(  # noqa: S603 (our own command)
-        [sys.executable, "-m", "harness.cli", *words],
+        [sys.executable, "-m", "harness.twin.guard", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -155,7 +217,7 @@ def _harness(services: Served, words: Sequence[str], step: Step) -> None:
         code = child.wait()
     if code:
         told = [line for line in said if not line.startswith("...")][-3:]
-        raise UnscoredError(f"twin: harness {words[0]} ended with {code}: {' '.join(told) or 'no word'}")
+        raise UnscoredError(f"twin: {what} ended with {code}: {' '.join(told) or 'no word'}")
 
 
 def _row(claim: Claim, measured: Sequence[Measurement]) -> Row:

@@ -271,14 +271,14 @@ def project(root: Path) -> dict[str, Any]:
 
 def test_every_version_is_pinned_exactly_and_once(project: dict[str, Any]) -> None:
     pins = wheels.pins(project)
-    assert all(len(pin.split("==")) == 2 for pin in pins)
+    assert all(len(pin.partition(";")[0].split("==")) == 2 for pin in pins)
     names = [wheels.name_of(pin) for pin in pins]
     assert sorted(names) == sorted({*names})
     assert wheels.torch_pin(project) == PIN
 
 
 def test_no_cuda_package_is_pinned(project: dict[str, Any]) -> None:
-    names = [wheels.name_of(pin) for pin in wheels.pins(project)]
+    names = {wheels.name_of(pin) for pin in wheels.pins(project)} - {"nvidia-ml-py"}  # plain Python over the driver
     assert not [name for name in names if name.startswith(("nvidia", "cuda", "triton", "pytorch-triton"))]
 
 
@@ -391,7 +391,7 @@ def test_a_session_installs_the_chosen_build_under_every_pin(
     session = Session(tmp_path, "-k", "doctor")
     module.tests(session)
     (installed,) = session.installs
-    constraints = installed[1].split()
+    constraints = installed[1].splitlines()
     assert installed[0] == "-c"
     assert installed[2:] == (*INDEX, "-e", ".[models,live,twin,tests]")
     assert CPU in constraints

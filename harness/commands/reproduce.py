@@ -82,6 +82,9 @@ def reproduce(
     scenes: Annotated[
         int, typer.Option("--twin-scenes", help="With --twin: scenes besides the card's six, up to 48.", min=1, max=48)
     ] = 12,
+    twin_seed: Annotated[
+        int, typer.Option("--twin-seed", help="With --twin: seed from which planted faults are drawn.", min=0)
+    ] = 0,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if the reports on disk differ.")
     ] = False,
@@ -108,7 +111,7 @@ def reproduce(
             raise RegistryError("--check writes nothing; run --twin without it")
         _reproduce_cards(family, check, folder, root)
         if twin:
-            _twin(scenes, folder, root)
+            _twin(scenes, twin_seed, folder, root)
         return
     _none({"--twin": twin}, "neither --source nor --live")
     if check:
@@ -156,17 +159,31 @@ def reproduce(
     _tell_run(done, root)
 
 
-def _twin(scenes: int, folder: Path | None, root: Path | None) -> None:
+def _twin(scenes: int, seed: int, folder: Path | None, root: Path | None) -> None:
     """Run the self-check, write its page, and fail where it does."""
     live_clients("reproduce --twin")
     from harness.places import eval_folder, write_file
-    from harness.report.twin import NAME, page
-    from harness.selfcheck import SHIFT, refuse, selfcheck
+    from harness.report.twin import FULL, NAME, page
+    from harness.selfcheck import ALL, DRAWS, MANY, SHIFT, refuse, selfcheck
 
     with progress() as step:
-        done = selfcheck(step, scenes)
-    path = (folder or eval_folder(root) / "reports") / NAME
-    write_file(path, page(done.same, done.other, done.requests, done.outside, done.problems, SHIFT))
+        done = selfcheck(step, scenes, draws=MANY if scenes >= ALL else DRAWS, seed=seed)
+    path = (folder or eval_folder(root) / "reports") / (FULL if scenes >= ALL else NAME)
+    for name, drawn in done.figures.items():
+        write_file(path.parent / "figures" / f"{path.stem}-{name}", drawn)
+    write_file(
+        path,
+        page(
+            done.same,
+            done.other,
+            done.planted,
+            [f"{path.stem}-{name}" for name in done.figures],
+            done.requests,
+            done.outside,
+            done.problems,
+            SHIFT,
+        ),
+    )
     held = sum(row.verdict == "reproduced" for row in done.same)
     out.print(
         f"Twin self-check: {short(path)}: {held} of {len(done.same)} true claims hold on the card's scenes, "

@@ -32,7 +32,7 @@ PER_KNOB: Final = 2
 WIDTH: Final = 12
 """Sets that are built upon at one size."""
 
-MOST: Final = 6_000
+MOST: Final = 15_000
 """Sets that are looked at, whatever they cost."""
 
 Verdict = Literal["as stated", "found", "cannot be told", "unexplained"]

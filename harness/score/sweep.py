@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from harness.score.confusion import check_array, check_integers, outside, pieces
 
 ROUNDING = 8
 """Units of the dtype's machine epsilon by which a probability may leave 0..1: blending of tiles rounds."""
+
+THRESHOLDS: Final = tuple(round(0.05 * i, 2) for i in range(1, 20))
+"""Swept for two-class adapters."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,12 @@ from harness.twin.city import make_city, scenes
 from tests.twin.places import SPLITS, text
 
 
+def _page(done: SelfCheck) -> str:
+    return page(
+        done.same, done.other, done.planted, done.figures, done.requests, done.outside, done.problems, SHIFT
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
@@ -28,8 +35,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> SelfCheck:
-    """One self-check: the card's six scenes and two others."""
-    return selfcheck(scenes=2, cache=tmp_path_factory.mktemp("cache"), keep=runs)
+    """One self-check: the card's six scenes, four others, and faults in two cards."""
+    return selfcheck(scenes=4, cache=tmp_path_factory.mktemp("cache"), keep=runs, draws=2, seed=1)
 
 
 def test_the_card_s_true_claims_hold_on_its_scenes_and_moved_ones_do_not(done: SelfCheck) -> None:
@@ -39,8 +46,9 @@ def test_the_card_s_true_claims_hold_on_its_scenes_and_moved_ones_do_not(done: S
     assert all(row.measured.endswith("n = 6") for row in done.same)
 
 
-def test_two_other_scenes_are_too_few_to_tell(done: SelfCheck) -> None:
-    assert {row.verdict for row in done.other} == {"inconclusive"}
+def test_four_other_scenes_are_too_few_to_tell_of_buildings(done: SelfCheck) -> None:
+    few = {row.verdict for row in done.other if row.what.startswith("buildings_twin iou [1")}
+    assert few == {"inconclusive"}
     assert not done.problems
     refuse(done)
 
@@ -52,11 +60,58 @@ def test_the_chain_signed_and_reached_nothing_outside(done: SelfCheck) -> None:
 
 
 def test_the_page_says_first_what_it_is_and_every_claim(done: SelfCheck) -> None:
-    said = page(done.same, done.other, done.requests, done.outside, done.problems, SHIFT)
+    said = _page(done)
     assert said.splitlines()[0].startswith("# Twin self-check: a simulated city, no place on Earth.")
     assert "**It holds.**" in said
     for row in (*done.same, *done.other):
         assert f"| {row.what} | {row.claimed} | {row.measured} |" in said
+
+
+def test_planted_faults_are_found_as_what_they_are(done: SelfCheck) -> None:
+    """Seed 1: DEM and class names; seed 2: those and polarisations."""
+    kinds = [[f.kind for f in each.faults] for each in done.planted.draws]
+    assert kinds == [["dem", "names"], ["dem", "names", "polarisations"]]
+    assert {f.outcome for each in done.planted.draws for f in each.faults} == {"found"}
+    assert [each.accused for each in done.planted.draws] == [[], []]
+    assert {each.verdict for each in done.planted.faultless} == {"as stated"}
+    assert [f.outcome for f in done.planted.others] == ["found"] * 4
+    assert not any(each.material for each in done.planted.controls)
+    said = _page(done)
+    assert "5 faults in 2 cards" in said
+    assert "5 *found*" in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"outcome": "not told"}, "planted faults with a trace were named"),
+        ({"outcome": "no trace"}, "0 of 0 planted faults"),
+        ({"accused": ["dem: zeros"]}, "accused without a fault"),
+        ({"verdict": "found"}, "a true card about the set card reads found"),
+        ({"other": "not told"}, "times its size: not told"),
+    ],
+)
+def test_a_search_that_misses_or_accuses_fails(done: SelfCheck, wrong: dict[str, Any], said: str) -> None:
+    from harness.selfcheck import _badly_told
+
+    got = done.planted
+    assert not list(_badly_told(got))
+    if "outcome" in wrong:
+        all_ = [d.model_copy(update={"faults": [f.model_copy(update=wrong) for f in d.faults]}) for d in got.draws]
+        got = got.model_copy(update={"draws": all_})
+    elif "other" in wrong:
+        others = [got.others[0].model_copy(update={"outcome": wrong["other"]}), *got.others[1:]]
+        got = got.model_copy(update={"others": others})
+    else:
+        faultless = [got.faultless[0].model_copy(update=wrong), *got.faultless[1:]]
+        got = got.model_copy(update={"faultless": faultless})
+    assert any(said in problem for problem in _badly_told(got))
+
+
+def test_the_page_shows_a_scene_and_the_sweep(done: SelfCheck) -> None:
+    assert set(done.figures) == {"scene.png", "sweep-buildings_twin.svg"}
+    assert all(f"(figures/{name})" in _page(done) for name in done.figures)
+    assert done.figures["scene.png"].startswith(b"\x89PNG")
 
 
 def test_the_twin_s_probes_run_on_the_chain_s_record(done: SelfCheck, runs: Path, root: Path) -> None:
@@ -87,7 +142,7 @@ def test_a_self_check_that_proves_nothing_fails(done: SelfCheck, broken: dict[st
     problems = tuple(_problems(other.same, other.other, other.requests, other.outside, 2))
     with pytest.raises(SelfCheckError, match=said):
         refuse(replace(other, problems=problems))
-    assert "**It does not hold.**" in page(other.same, other.other, other.requests, other.outside, problems, SHIFT)
+    assert "**It does not hold.**" in _page(replace(other, problems=problems))
 
 
 def test_a_true_claim_that_reads_false_is_a_problem_on_any_scenes(done: SelfCheck) -> None:

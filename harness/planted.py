@@ -1,4 +1,4 @@
-"""Faults planted between a card's figures and its statements. Only tests read this; nothing that detects does.
+"""Faults planted between a card's figures and its statements. Nothing that detects may read this.
 
 Figures are made here with arrays and formulas of this file's own, not with the code that is judged.
 """
@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.chips.chip import Grid
 from harness.claims.schemes import Scheme
-from harness.knobs import Place, Setting
+from harness.knobs import Knob
 from harness.score.explain import Claimed
+from harness.workbench import Place, Setting
 
 Logits = Callable[[str, Mapping[str, NDArray[np.float32]]], NDArray[np.float32]]
 """Adapter and tensors (C, T, H, W) by modality to logits (classes, H, W)."""
@@ -197,43 +199,54 @@ def _scores(is_it: NDArray[np.bool_], said: NDArray[np.bool_]) -> dict[str, floa
     return out
 
 
-def shifted(places: Sequence[Place], shift: tuple[int, int]) -> list[Place]:
+def displaced(places: Sequence[Place], shift: tuple[int, int]) -> list[Place]:
     """The same chips with label files that lie off; what moves out is lost."""
     return [replace(p, codes=rolled(p.codes, shift, 0), buildings=rolled(p.buildings, shift, -1)) for p in places]
 
 
-@dataclass(frozen=True)
-class Row:
-    """What became of one planted fault, or of one accusation."""
+def middle(place: Place, side: int) -> Place:
+    """The middle of a chip: one date, without its label layer."""
+    grid = place.chip.grid
+    r, c = (grid.height_px - side) // 2, (grid.width_px - side) // 2
+    cut = (slice(r, r + side), slice(c, c + side))
+    layers = {
+        name: replace(each, data=np.ascontiguousarray(each.data[:1, :, cut[0], cut[1]]), dates=each.dates[:1])
+        for name, each in place.chip.layers.items()
+        if name != "LULC"
+    }
+    a, b, x, d, e, y = grid.transform
+    small = Grid(grid.epsg, (a, b, x + a * c + b * r, d, e, y + d * c + e * r), side, side)
+    chip = replace(place.chip, grid=small, layers=layers, label=None)
+    return Place(chip, place.codes[cut].copy(), place.buildings[cut].copy())
 
-    kind: str
-    """Kind of the fault, or knob accused."""
-    outcome: str
-    """found, among ties, hidden, missed, or accused where nothing was planted."""
+
+def right(kind: str, stated: Setting, true: Setting, table: Sequence[Knob]) -> str | None:
+    """Id of the alternative to a stated setting that puts one kind of fault right; None where there is none."""
+    want = _of_kind(kind, true)
+    return next((a.id for a, apply in table if a.knob == kind and _of_kind(kind, apply(stated)) == want), None)
 
 
-def outcomes(planted: Mapping[str, Any], undo: Mapping[str, str | None], found: Any) -> list[Row]:
-    """Hold an explanation against what was planted.
+def _of_kind(kind: str, setting: Setting) -> object:
+    recipe = setting.recipe
+    if kind in ("outputs", "names"):
+        return tuple(getattr(setting, kind) or range(5))
+    if kind == "statistics":
+        return sorted((m, v.mean, v.std) for m, v in recipe.statistics.items())
+    of_recipe = {"s1 unit": recipe.s1, "offset": (recipe.s2_offset, setting.extra_dn), "dem": recipe.dem}
+    return of_recipe[kind] if kind in of_recipe else getattr(setting, kind)
 
-    Args:
-        planted: Kinds and values.
-        undo: By kind: id of the alternative that would put it right; None where there is none.
-        found: An `Explanation`.
-    """
-    sets = [frozenset(t.alternatives) for t in found.sets]
-    weak = {e.alternative for e in found.immaterial}
-    rows = []
-    for kind in planted:
-        right = undo[kind]
-        if sets and all(right in each for each in sets):
-            rows.append(Row(kind, "found"))
-        elif any(right in each for each in sets):
-            rows.append(Row(kind, "among ties"))
-        else:
-            rows.append(Row(kind, "no material effect" if right in weak else "missed"))
-    rights = set(undo.values())
-    if sets and not any(each <= rights for each in sets):
-        rows += [Row(i.partition(":")[0], "falsely accused") for i in sorted(found.accused - rights)] or [
-            Row("ties", "all wrong")
-        ]
-    return rows
+
+def told(kind: str, value: Any) -> str:
+    """A fault in words."""
+    if kind == "statistics":
+        return f"standard deviations times {value:g}" if isinstance(value, float) else f"statistics of recipe {value}"
+    if kind == "offset":
+        policy, extra = value
+        return f"offset of Sentinel-2: {policy}" + (f", {extra:+d} DN on top" if extra else "")
+    if kind == "shift":
+        return f"labels moved by {value[0]:+d} rows, {value[1]:+d} columns"
+    if kind in ("bands", "polarisations", "outputs", "names"):
+        whose = {"bands": "Sentinel-2 bands", "polarisations": "polarisations", "outputs": "model outputs"}
+        return f"{whose.get(kind, 'class names')} in the order {' '.join(map(str, value))}"
+    words = {"threshold": "threshold", "scheme": "class scheme", "s1 unit": "Sentinel-1 in", "dem": "DEM as"}
+    return f"{words.get(kind, 'scenes of the set')} {value}"
