@@ -154,6 +154,20 @@ def probes(session: nox.Session) -> None:
     session.run("pytest", "probes", *session.posargs)
 
 
+@nox.session
+def bundle(session: nox.Session) -> None:
+    """Pack the newest run into one file to send; docs/contribute-a-run.md."""
+    _install(session, ".", "the harness and 8 libraries, about 50 MB; a minute or two the first time")
+    session.run("harness", "bundle", *session.posargs)
+
+
+@nox.session
+def verify(session: nox.Session) -> None:
+    """Check a run that somebody sent: -- FILE.zip, with --add to keep it."""
+    _install(session, ".", "the harness and 8 libraries, about 50 MB; a minute or two the first time")
+    session.run("harness", "verify", *session.posargs)
+
+
 @nox.session(**ON)
 def doctor(session: nox.Session) -> None:
     """Say what is installed and reachable; with -- --backbones also which backbones build."""
@@ -191,6 +205,13 @@ def judged(session: nox.Session) -> None:
     """Measure again how many wrong figures the audit detects, and compare with the record."""
     _install(session, ".[tests]", "the harness and its test libraries, about 100 MB; 2-3 minutes the first time")
     session.run("python", "-m", "tests.claims.judge", "--check", *session.posargs)
+
+
+@nox.session
+def judged_causes(session: nox.Session) -> None:
+    """Judge again whether bridges find planted causes and accuse no others, and compare with the record."""
+    _install(session, ".[tests]", "the harness and its test libraries, about 100 MB; 2-3 minutes the first time")
+    session.run("python", "-m", "tests.score.judged", "--check", *session.posargs)
 
 
 @nox.session

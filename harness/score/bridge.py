@@ -1,0 +1,273 @@
+"""From one figure to another: how much of the gap each factor explains, and what nobody can say.
+
+A bridge leads from A, a claim or a run, to B, a run. The factors are what differs between the two; each
+combination of them was run (`corners`). Each gets its Shapley share, and the shares add up to the difference
+of the two ends. What a published figure differs by from its own rerun is no share: it stays *unexplained*,
+with a band of what other scenes would do. Rules of 2026-11-21, judged in docs/judged.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from harness.score.corners import Corner, Corners, Factor, Kind, UndefinedBridgeError
+from harness.score.resample import SAME
+from harness.score.shapley import alone_weights, interactions, share_weights
+from harness.score.tested import Scenes, Tested, holm, remainder, tested
+
+__all__ = ["Bridge", "Corner", "Factor", "Kind", "Share", "UndefinedBridgeError", "bridge"]
+
+RULES: Final = "2026-11-21"
+"""Date of the rules below."""
+
+FLOOR: Final = 0.02
+"""Smallest effect that is spoken of: 2 points. Smaller ones read *no detectable effect*, however sure."""
+
+LEVEL: Final = 0.95
+"""Confidence of intervals; 1 - LEVEL is the chance of any false accusation in one bridge."""
+
+Verdict = Literal["told", "cannot be told"]
+"""told: of the shares of the floor or more, those beyond what other scenes would do hold at least MOSTLY of the
+sum (without signs). cannot be told: they hold less, or there is no interval to say so."""
+
+MOSTLY: Final = 0.8
+"""Part of all that is large enough to be spoken of that must be established. Set 2026-11-21."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """One bar."""
+
+    factor: Factor
+    """What was switched."""
+    effect: float
+    """Shapley share, in units of the metric; positive where switching from A's to B's setting raises it."""
+    low: float | None
+    """Lower end of the interval over clusters, for this share alone; None with the reason in `why`."""
+    high: float | None
+    """Upper end."""
+    from_start: float
+    """Effect of switching it alone at A's end."""
+    from_end: float
+    """Effect of switching it last, at B's end."""
+    detectable: bool
+    """Whether it is at least the floor and its interval, corrected for all that is looked at, excludes 0."""
+    why: str
+    """The reading in words."""
+    p: float | None = None
+    """Two-sided p of the share on its jackknife error, corrected by Holm's method; None without an error."""
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """The chain from A to B."""
+
+    metric: str
+    """Name of the metric, e.g. `mIoU`, `iou[1]`."""
+    start: float
+    """Pooled metric with nothing switched: A as rerun here."""
+    end: float
+    """Pooled metric with everything switched: B."""
+    shares: tuple[Share, ...]
+    """In the order of the factors; effects sum to end - start."""
+    interactions: tuple[tuple[str, str, float], ...]
+    """What two factors do together beyond what each does (Shapley interaction index), largest first."""
+    claimed: float | None
+    """The published figure at A's end; None where A is a run."""
+    unexplained: float | None
+    """start - claimed: what a rerun at A's own settings does not meet. None without a claim."""
+    band: tuple[float, float] | None
+    """Sampling interval around `unexplained`; None without a claim or where `band_why` says so."""
+    n: int
+    """Clusters, those of all populations together."""
+    verdict: Verdict
+    """Whether the bridge tells where the gap comes from."""
+    why: str
+    """Reason for the verdict."""
+    sentence: str
+    """What was found, made of the numbers."""
+    band_why: str = ""
+    """What the band is, or why there is none."""
+    unexplained_beyond: bool = False
+    """Whether `unexplained` is at least the floor and beyond what other scenes would do."""
+    level: float = LEVEL
+    """Confidence of the intervals and the band."""
+    floor: float = FLOOR
+    """Smallest effect that is spoken of."""
+    rules: str = RULES
+    """Date of the rules."""
+
+
+def bridge(
+    factors: Sequence[Factor],
+    corners: Mapping[frozenset[str], Corner],
+    metric: str,
+    class_index: int | None,
+    claimed: float | None = None,
+    *,
+    claim_scenes: Scenes = "others",
+    claim_clusters: int | None = None,
+    over: Sequence[int] | None = None,
+    level: float = LEVEL,
+    floor: float = FLOOR,
+) -> Bridge:
+    """Split a gap among factors.
+
+    Args:
+        factors: What differs between A and B, 1 to 6.
+        corners: All 2^k sets of factor ids, those switched from A's setting to B's, with the matrices run at
+            each: cluster id to matrix. Only a population brings other clusters.
+        metric: As `clusters.metric`.
+        class_index: For a metric of one class.
+        claimed: The published figure at A's end.
+        claim_scenes: Whether it was measured on the very scenes of A's end here; then no sampling lies
+            between the two.
+        claim_clusters: Scenes that it was measured on; None: assumed as many as here.
+        over: For a mean over classes, which; None: those that the pooled matrices define, which must be the
+            same at all combinations.
+        level: Confidence.
+        floor: Smallest effect that is spoken of, in units of the metric.
+
+    Raises:
+        ValueError: As `Corners`; a level outside 0..1, a floor or a number of scenes below 0, or a claim that is
+            no finite number.
+        UndefinedBridgeError: As `Corners`.
+    """
+    if not 0 < level < 1 or floor < 0:
+        raise ValueError(f"level {level} and floor {floor}: 0 < level < 1 and floor >= 0 are needed")
+    if claimed is not None and not math.isfinite(claimed):
+        raise ValueError(f"claimed figure {claimed} is no number")
+    if claim_clusters is not None and claim_clusters < 1:
+        raise ValueError(f"a claim on {claim_clusters} scenes")
+    if claim_scenes not in ("same", "others"):
+        raise ValueError(f"claim_scenes {claim_scenes!r}; same or others")
+    all_corners = Corners(factors, corners, metric, class_index, over)
+    ids = [f.id for f in all_corners.factors]
+    values = all_corners.values
+    weights = share_weights(len(ids))
+    effects = weights @ values
+    spread = all_corners.spread(weights)
+    found = [
+        tested(float(value), float(error), float(df), spread.effective, level)
+        for value, error, df in zip(effects, spread.error, spread.df, strict=True)
+    ]
+    rest = remainder(all_corners, claimed, claim_scenes, claim_clusters, level)
+    family = holm([t.p for t in found] + ([rest.p] if rest is not None else []))
+    first, last = alone_weights(len(ids))
+    made = {
+        f.id: _share(f, t, p, float(a), float(b), floor, level)
+        for f, t, p, a, b in zip(
+            all_corners.factors, found, family[: len(ids)], first @ values, last @ values, strict=True
+        )
+    }
+    shares = tuple(made[f.id] for f in factors)
+    start, end = float(values[0]), float(values[-1])
+    beyond = rest is not None and abs(rest.value) >= floor and _past(rest, family[-1], claim_scenes, level)
+    verdict, why = _verdict(shares, len(all_corners.clusters), floor)
+    unexplained = None if rest is None else rest.value
+    band = None if rest is None or rest.half is None else (rest.value - rest.half, rest.value + rest.half)
+    name = all_corners.metric.name
+    return Bridge(
+        metric=name,
+        start=start,
+        end=end,
+        shares=shares,
+        interactions=tuple((ids[i], ids[j], index) for i, j, index in interactions(values)),
+        claimed=claimed,
+        unexplained=unexplained,
+        band=band,
+        n=len(all_corners.clusters),
+        verdict=verdict,
+        why=why,
+        sentence=_sentence(name, start, end, shares, claimed, unexplained, band, beyond, verdict, why),
+        band_why="" if rest is None else rest.why,
+        unexplained_beyond=beyond,
+        level=level,
+        floor=floor,
+    )
+
+
+def points(value: float) -> str:
+    """A difference in points: hundredths of the metric, with its sign."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def _past(rest: Tested, p: float | None, scenes: Scenes, level: float) -> bool:
+    return scenes == "same" or (p is not None and p < 1 - level)
+
+
+def _share(
+    factor: Factor, test: Tested, p: float | None, first: float, last: float, floor: float, level: float
+) -> Share:
+    half, value = test.half, test.value
+    low, high = (None, None) if half is None else (value - half, value + half)
+    sure = p is not None and p < 1 - level
+    found = sure and abs(value) >= floor
+    if found:
+        why = "beyond what other scenes would do"
+    elif abs(value) < floor and sure:
+        why = f"no detectable effect: smaller than {100 * floor:g} points"
+    else:
+        why = "no detectable effect"
+        if test.why:
+            why += f"; {test.why}"
+        elif low is not None and high is not None:
+            reach = max(abs(low), abs(high))
+            why += f"; other scenes might show up to {100 * reach:.1f} points"
+    return Share(factor, value, low, high, first, last, found, why, p)
+
+
+def _verdict(shares: Sequence[Share], n: int, floor: float) -> tuple[Verdict, str]:
+    open_ones = [s for s in shares if abs(s.effect) >= max(floor, SAME) and not s.detectable]
+    if not open_ones:
+        return "told", f"each share of {100 * floor:g} points or more is beyond what other scenes would do"
+    large = math.fsum(abs(s.effect) for s in shares if abs(s.effect) >= floor)
+    sure = math.fsum(abs(s.effect) for s in shares if s.detectable)
+    said = ", ".join(
+        f"{s.factor.id} {points(s.effect)}"
+        + ("" if s.low is None or s.high is None else f" [{points(s.low)}, {points(s.high)}]")
+        for s in open_ones
+    )
+    reasons = sorted({s.why.removeprefix("no detectable effect; ") for s in open_ones if s.p is None})
+    because = "; ".join(reasons) if reasons else f"{n} scenes do not separate this from their own spread"
+    if sure >= MOSTLY * large:
+        return "told", f"{100 * sure / large:.0f} % of the larger shares are established; open stays {said}: {because}"
+    return "cannot be told", f"{said}: {because}"
+
+
+def _sentence(
+    metric: str,
+    start: float,
+    end: float,
+    shares: Sequence[Share],
+    claimed: float | None,
+    unexplained: float | None,
+    band: tuple[float, float] | None,
+    beyond: bool,
+    verdict: Verdict,
+    why: str,
+) -> str:
+    gap = end - (start if claimed is None else claimed)
+    if claimed is None:
+        ends = f"{metric} {start:.4f} to {end:.4f}"
+    else:
+        ends = f"{metric} {claimed:.4f} claimed, {start:.4f} as rerun here at its settings, {end:.4f} at the other end"
+    parts = []
+    for share in sorted((s for s in shares if s.detectable), key=lambda s: -abs(s.effect)):
+        between = "" if share.low is None or share.high is None else f" [{points(share.low)}, {points(share.high)}]"
+        parts.append(f"{share.factor.id} explains {points(share.effect)}{between}")
+    quiet = [f"{s.factor.id} ({points(s.effect)})" for s in shares if not s.detectable]
+    if quiet:
+        parts.append(f"no detectable effect of {', '.join(quiet)}")
+    if unexplained is not None and band is not None:
+        state = "beyond" if beyond else "not beyond"
+        within = f"[{points(band[0])}, {points(band[1])}]"
+        parts.append(f"{points(unexplained)} stays unexplained, {state} what other scenes would do {within}")
+    elif unexplained is not None:
+        parts.append(f"{points(unexplained)} stays unexplained")
+    said = f"{ends}: a gap of {points(gap)} points; {'; '.join(parts)}."
+    return said if verdict == "told" else f"{said} Cannot be told: {why}."
