@@ -9,8 +9,10 @@ from harness.claims.checks import CHECKS
 from harness.claims.counterfactuals import counterfactuals
 from harness.claims.families import Family, read_families
 from harness.claims.findings import Audit, Finding
+from harness.claims.gates import GateFile, read_gates
 from harness.claims.groups import View
 from harness.claims.registry import Registry, read_registry
+from harness.claims.rules import Rules, own_rules, read_rules
 from harness.claims.schemes import Geography, Scheme, read_geography, read_schemes
 
 _STATUS = {"inconsistent": 0, "undetermined": 1, "consistent": 2}
@@ -22,9 +24,18 @@ def view_of(
     families: Mapping[str, Family] | None = None,
     schemes: Mapping[str, Scheme] | None = None,
     geographies: Sequence[Geography] = (),
+    rules: Rules | None = None,
+    gates: Mapping[str, GateFile] | None = None,
 ) -> View:
-    """What checks look at; families and schemes may be left out for an unknown card."""
-    return View(registry, dict(families or {}), dict(schemes or {}), tuple(geographies))
+    """What checks look at; everything but the registry may be left out for an unknown card."""
+    return View(
+        registry,
+        dict(families or {}),
+        dict(schemes or {}),
+        tuple(geographies),
+        rules or own_rules(),
+        dict(gates or {}),
+    )
 
 
 def audit_view(view: View) -> Audit:
@@ -89,6 +100,8 @@ def read_view(eval_folder: Path, cards: Sequence[Path] = ()) -> View:
         read_families(eval_folder / "families"),
         read_schemes(eval_folder / "schemes"),
         read_geography(eval_folder / "schemes" / "evidence"),
+        read_rules(eval_folder),
+        {} if cards else read_gates(eval_folder / "gates"),
     )
 
 

@@ -165,6 +165,25 @@ class Guidance(Strict):
     """What they speak against."""
 
 
+class Recommended(Strict):
+    """A threshold that documents recommend, and the figures that they print for it."""
+
+    adapter: str
+    """Adapter id."""
+    threshold: str
+    """In decimals."""
+    purpose: str
+    """What it is recommended for."""
+    quote: str
+    """The short phrase that carries it."""
+    claims: list[str]
+    """Ids of the figures printed for it."""
+    caveat: Text = None
+    """What a reader of these figures must know."""
+    source: Source
+    """Where the recommendation stands."""
+
+
 class Family(Strict):
     """One file under eval/families/."""
 
@@ -186,6 +205,8 @@ class Family(Strict):
     """Knobs in which the published set-ups differ."""
     guidance: list[Guidance] = Field(default_factory=list)
     """First words of each report."""
+    recommended: list[Recommended] = Field(default_factory=list)
+    """Thresholds that documents recommend."""
 
     def adapter(self, name: str) -> Adapter:
         """The adapter of that id.

@@ -8,9 +8,11 @@ from fractions import Fraction
 
 from harness.claims.families import Family
 from harness.claims.findings import Finding, Grade, Status
+from harness.claims.gates import GateFile
 from harness.claims.interval import Interval
 from harness.claims.model import Card, Claim, Evidence, Source
 from harness.claims.registry import Registry
+from harness.claims.rules import Rules, own_rules
 from harness.claims.schemes import Geography, Scheme
 from harness.errors import RegistryError
 from harness.vocabulary import METRICS, UNITS, UNSTATED
@@ -129,6 +131,10 @@ class View:
     """Class schemes by id."""
     geographies: tuple[Geography, ...] = ()
     """What published rows show at places of known cover."""
+    rules: Rules = field(default_factory=own_rules)
+    """When a measurement reproduces a claim."""
+    gates: dict[str, GateFile] = field(default_factory=dict)
+    """Gates that are put to runs, by family."""
 
     @property
     def rival_schemes(self) -> dict[str, Scheme]:

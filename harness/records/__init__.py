@@ -1,7 +1,7 @@
 """Run records: what one run measured, where and how. Written once, rendered many times."""
 
 from harness.records.load import BatchNormRecord, FileRecord, LoadAudit, PlaceRecord, StructureRow, TensorRecord
-from harness.records.quantity import Averaging, Measurement, Quantity, Strict, Text
+from harness.records.quantity import Averaging, Measurement, Quantity, ScenesNeeded, Strict, Text
 from harness.records.run import AdapterRun, ChipScore, RunRecord, SweepRow, read_runs, write_run
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "PlaceRecord",
     "Quantity",
     "RunRecord",
+    "ScenesNeeded",
     "Strict",
     "StructureRow",
     "SweepRow",

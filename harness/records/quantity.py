@@ -77,6 +77,21 @@ class Quantity(Strict):
         return " ".join(words)
 
 
+class ScenesNeeded(Strict):
+    """How many scenes a claim's tolerance asks for, from the spread between the scenes at hand."""
+
+    tolerance: float
+    """Half-width that the interval must fit into, in the measurement's unit."""
+    probability: float
+    """With which a claim that is exactly right would then be confirmed."""
+    scenes: int | None
+    """Fewest found by simulation; None where no number sought is enough, or the spread is not known."""
+    by_formula: int | None
+    """The same by the normal formula; None where the spread is not known."""
+    why: str
+    """What it rests on, or why there is no answer."""
+
+
 class Measurement(BaseModel):
     """One measured quantity."""
 
@@ -97,6 +112,28 @@ class Measurement(BaseModel):
     """Independent clusters (scenes or parents) that entered."""
     unit: str = "fraction"
     """Unit of value and interval."""
+    estimand: Literal["pooled", "per_cluster"] | None = None
+    """pooled: the metric of one matrix over all clusters; per_cluster: the mean of the clusters' own metrics; None
+    where no cluster entered, and in older records."""
+    method: str | None = None
+    """How the interval was made, a name of `harness.score.simulated.Method`; None where there is no interval."""
+    level: float | None = None
+    """Confidence of the interval; None where there is none, and in older records, whose intervals are at 0.95."""
+    coverage_simulated: float | None = None
+    """Lowest simulated coverage of the method at so many clusters, printed beside the interval; None where there is
+    none."""
+    clusters: dict[str, float | None] = Field(default_factory=dict)
+    """Each cluster's own value by its name; None where undefined."""
+    effective: float | None = None
+    """Clusters of equal weight that they amount to."""
+    error: float | None = None
+    """Jackknife standard error over clusters, in `unit`; None where there are fewer than two."""
+    df: float | None = None
+    """Degrees of freedom of the error; None where there are too few to speak of."""
+    why: str = ""
+    """What the interval is, or why there is none."""
+    needed: list[ScenesNeeded] = Field(default_factory=list)
+    """Scenes that claims of this quantity ask for, where nothing could be concluded; one entry a tolerance."""
 
     @model_validator(mode="after")
     def _value_or_reason(self) -> Measurement:

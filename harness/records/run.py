@@ -10,8 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import RegistryError
 from harness.places import write_file
+from harness.records.baselines import Beside
+from harness.records.gates import GateAnswer
 from harness.records.load import LoadAudit, StructureRow
+from harness.records.operating import Reliability
 from harness.records.quantity import Measurement, Strict
+from harness.records.spatial import BoundaryCount, NearestTraining
 
 SCHEMA = 1
 """Version of the shape below."""
@@ -45,6 +49,8 @@ class ChipScore(Strict):
     """Set of chips that claims name it by; None where no claim is about it."""
     split_size: int | None = None
     """Chips that the split has, where it is known that they are the very scenes of the claims; None otherwise."""
+    cluster: str | None = None
+    """Scene or parent cell that it was cut from, by name; None where it is taken as a scene of its own."""
     reason: str | None
     """Why it is not scored; None where it is."""
     confusion: list[list[int]] | None = None
@@ -65,6 +71,21 @@ class ChipScore(Strict):
     """Encoder passes that this chip needed."""
     probabilities_sha256: str | None = None
     """Of the float32 probabilities (classes, rows, columns); None where the chip failed."""
+    beside: Beside | None = None
+    """Trivial maps, ceilings, strata; None where the chip is not scored, and in records made before this was kept."""
+    reliability: Reliability | None = None
+    """Two classes: probability of class 1 against the label; None for more classes, without label, and in records
+    made before this was kept."""
+    boundary: list[BoundaryCount] = Field(default_factory=list)
+    """Boundary pixels by class and tolerance; empty without label and in records made before this was kept."""
+    role: str | None = None
+    """`tune`, `test` or `probe`, as its AOI file says; None without one and in records made before this was kept."""
+    nearest_training: NearestTraining | None = None
+    """Its place beside the training ground; None where the chip was not read and in records made before this was
+    kept."""
+    shares_ground: list[str] | None = None
+    """Chips before it in this run that share ground with it or are cut from the same parent: with them it makes one
+    scene. None where that was not looked at, as in records made before this was kept."""
 
 
 class AdapterRun(Strict):
@@ -125,6 +146,8 @@ class RunRecord(BaseModel):
     """What each adapter did."""
     measurements: list[Measurement]
     """Everything measured that a claim could be held against."""
+    gates: list[GateAnswer] = Field(default_factory=list)
+    """Gates of the family's authors, put to this run; empty where the family has none, and in older records."""
 
 
 def read_run(path: Path) -> RunRecord:

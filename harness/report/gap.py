@@ -13,12 +13,14 @@ from harness.claims.families import Adapter, Family
 from harness.claims.findings import Audit, Counterfactual, Finding
 from harness.claims.groups import View
 from harness.claims.model import Card, Claim, Concession
+from harness.claims.rules import Rules
 from harness.claims.schemes import Geography
 from harness.claims.sweeps import Sweep, sweeps
-from harness.claims.verdicts import Verdict, judge
+from harness.claims.verdicts import Verdict, judge, scenes_of
 from harness.errors import ReportError
 from harness.records import RunRecord
 from harness.report import rows as table
+from harness.report.gates import GapGate, gap_gates
 from harness.report.words import say
 from harness.score.binary import ALL_ONES, ALL_ZEROS
 
@@ -68,6 +70,8 @@ class Gap:
     probe_rules: list[str]
     trivial: list[tuple[str, str, str, str, str]]
     kinds: dict[str, str]
+    rules: Rules
+    gates: list[GapGate]
 
     def of(self, status: str) -> list[Finding]:
         """Findings with that status."""
@@ -188,7 +192,7 @@ def gap(
     return Gap(
         family=family,
         adapter=adapter,
-        verdict=judge(headline, hit[0] if hit else None),
+        verdict=judge(headline, hit[0] if hit else None, view.rules, scenes_of(view, headline)),
         headline=headline,
         answer=say(guide.answer, view, derived) if guide else "This project has not run the adapter yet.",
         rely_on=[say(s, view, derived) for s in guide.rely_on] if guide else [],
@@ -222,4 +226,6 @@ def gap(
         probe_rules=rules,
         trivial=table.trivial_rows(pair),
         kinds={c.id: c.kind.replace("-", " ") for c in view.registry.cards},
+        rules=view.rules,
+        gates=gap_gates(view, runs, family.id, adapter.id),
     )

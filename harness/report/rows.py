@@ -12,8 +12,9 @@ from harness.claims.families import Adapter
 from harness.claims.groups import View, figure
 from harness.claims.model import Claim
 from harness.claims.sweeps import Sweep, tiles
-from harness.claims.verdicts import Verdict, judge, unlike
+from harness.claims.verdicts import Verdict, judge, scenes_of, unlike
 from harness.records import Measurement, RunRecord
+from harness.report.clusters import beside
 from harness.report.words import num, pct
 from harness.score.binary import ALL_ONES, ALL_ZEROS, coin
 
@@ -36,6 +37,10 @@ class ClaimRow:
     """Our figure with interval and n, or `not measured`."""
     verdict: Verdict
     """On the card's figure."""
+    ids: tuple[str, ...] = ()
+    """Claims on the line: the card's, and the rerun's where there is one."""
+    beside: str = ""
+    """What our interval is, few clusters one by one, scenes needed; empty where there is no figure of ours."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,8 @@ def claim_rows(view: View, runs: list[RunRecord], adapter: Adapter, unreachable:
             if m.interval:
                 text += f" [{m.interval[0]:.3f}, {m.interval[1]:.3f}]"
             text += f", n = {m.n}" if m.value is not None else ""
+        behind = scenes_of(view, claim)
+        verdict = judge(claim, hit[0] if hit else None, view.rules, behind)
         q = claim.quantity
         name = WORDS.get(q.metric, q.metric)
         if q.class_index is not None:
@@ -161,7 +168,11 @@ def claim_rows(view: View, runs: list[RunRecord], adapter: Adapter, unreachable:
                 rerun=rerun.value if rerun else "-",
                 unlike=unlike(q, rerun.quantity) if rerun else [],
                 ours=text,
-                verdict=judge(claim, hit[0] if hit else None),
+                verdict=verdict,
+                ids=(claim.id, *([rerun.id] if rerun else [])),
+                beside=""
+                if hit is None or hit[0].value is None
+                else beside(hit[0], view.rules, claim.tolerance, behind, verdict.word == "inconclusive"),
             )
         )
     return rows

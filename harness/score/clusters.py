@@ -282,9 +282,9 @@ def _mean_defined(ratio: Ratio) -> Callable[[Floats], Floats]:
 def effective_clusters(stack: Floats, metric: StackMetric, estimand: Estimand, cell: int = 2) -> Floats:
     """How many clusters of equal weight the clusters amount to.
 
-    (sum of pixels)^2 / sum of squared pixels over clusters (Kish 1965, Survey Sampling, 8.2), of the pixels
-    that the metric divides by, averaged over its classes. n where all clusters weigh the same, 1 where one
-    outweighs all others. In a mean over clusters each weighs the same.
+    (sum of pixels)^2 / sum of squared pixels over clusters (Kish 1965, Survey Sampling; section not looked
+    up), of the pixels that the metric divides by, averaged over its classes. n where all clusters weigh the
+    same, 1 where one outweighs all others. In a mean over clusters each weighs the same.
 
     Args:
         stack: (..., n, cells).

@@ -1,6 +1,6 @@
 """Is a measured value the claimed one, to within a tolerance? Rules of 2026-11-21, set before any run.
 
-Two one-sided tests (Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15(6)): equivalent at
+Two one-sided tests (Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15(6), 657-680): equivalent at
 alpha where the interval at level 1 - 2 alpha lies within the tolerance. A 95 % interval therefore
 tests at 2.5 %, more strictly than the usual 5 %, which is a 90 % interval.
 """
@@ -72,6 +72,10 @@ class Prediction:
         """Whether the claimed value lies within, so that the two do not disagree; None without an interval."""
         return None if self.low is None or self.high is None else self.low <= claimed <= self.high
 
+    def overlaps(self, low: float, high: float) -> bool:
+        """Whether any value of low..high, a printed figure's rounding interval, lies within; False without one."""
+        return self.low is not None and self.high is not None and self.low <= high and low <= self.high
+
 
 def tost(value: float, error: float, df: float, claimed: float, tolerance: float) -> float:
     """Schuirmann's p: the larger of two one-sided t-tests, against `claimed` - and + `tolerance`.
@@ -138,7 +142,7 @@ def prediction(
 
     Value +- t x s x sqrt(1/n + 1/m), where s is the spread between scenes: the jackknife error times
     sqrt(n), and t has the degrees of freedom of our interval, n - 1 for a mean (Hahn and Meeker 1991,
-    Statistical Intervals, 4.8, for a mean of m).
+    Statistical Intervals, for a mean of m; section not looked up).
 
     Args:
         matrices: Ours, one a cluster, as for `interval`.
@@ -155,11 +159,36 @@ def prediction(
     ours = interval(matrices, metric, estimand, "jackknife_t" if estimand == "pooled" else "t", level)
     if ours.value is None or ours.error is None or ours.df is None or not ours.useful:
         return Prediction(ours.value, None, None, ours.n, m, level, f"no prediction: {ours.why}")
-    half = t_quantile((1 + level) / 2, ours.df) * ours.error * math.sqrt(1 + ours.n / m)
-    low, high = ours.value - half, ours.value + half
-    if metric.lo is not None:
-        low = max(low, metric.lo)
-    if metric.hi is not None:
-        high = min(high, metric.hi)
-    why = f"{100 * level:g} % prediction for {m} scenes from our {ours.n}; {ASSUMED}"
-    return Prediction(ours.value, low, high, ours.n, m, level, why)
+    return predicted(ours.value, ours.error, ours.df, ours.n, m, level, metric.lo, metric.hi)
+
+
+def predicted(
+    value: float,
+    error: float,
+    df: float,
+    n: int,
+    m: int,
+    level: float = 0.95,
+    lo: float | None = None,
+    hi: float | None = None,
+) -> Prediction:
+    """As `prediction`, from a jackknife error that is on record.
+
+    Args:
+        value: Ours.
+        error: Its jackknife standard error, 0 or more.
+        df: Degrees of freedom of the error.
+        n: Our clusters.
+        m: Clusters of the other set, 1 or more.
+        level: Share of such sets that should lie within.
+        lo: Smallest possible value.
+        hi: Largest possible value.
+    """
+    half = t_quantile((1 + level) / 2, df) * error * math.sqrt(1 + n / m)
+    low, high = value - half, value + half
+    if lo is not None:
+        low = max(low, lo)
+    if hi is not None:
+        high = min(high, hi)
+    why = f"{100 * level:g} % prediction for {m} scenes from our {n}; {ASSUMED}"
+    return Prediction(value, low, high, n, m, level, why)

@@ -1,8 +1,9 @@
 """Two arms on the same chips: which is better, and by how much.
 
-The test swaps the arms within clusters (Fisher 1935, The Design of Experiments, 21; Good 2005,
-Permutation, Parametric and Bootstrap Tests, 3.7): where the arms do not differ, each cluster might as well have
-come the other way round, and the metric is computed anew from the matrices so swapped.
+The test swaps the arms within clusters (Fisher 1935, The Design of Experiments, on Darwin's pairs;
+section not looked up. Good 2005, Permutation, Parametric and Bootstrap Tests; not looked up): where the arms
+do not differ, each cluster might as well have come the other way round, and the metric is computed anew from
+the matrices so swapped.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def _p(used: Floats, metric: StackMetric, estimand: Estimand, rng: np.random.Gen
         far += int((missing | (found >= observed - SAME)).sum())
     if n <= ENUMERATED:
         return far / swaps, 2 * swaps, 2 * undefined
-    # The observed order is one of the possible ones: Davison and Hinkley (1997), 4.2.
+    # The observed order is one of the possible ones: Davison and Hinkley (1997), p. 158.
     return (far + 1) / (swaps + 1), swaps, undefined
 
 

@@ -50,7 +50,8 @@ def by_formula(spread: float, tolerance: float, probability: float, level: float
 
     ((z(1 - (1 - probability)/2) + z((1 + level)/2)) x spread / tolerance)^2, rounded up: Schuirmann's
     test at a true difference of 0 under the normal distribution (Julious 2004, Statistics in Medicine
-    23(12), section 5). It knows no Student's t and is short by one or two where the answer is below 20.
+    23, 1921-1986; section not looked up). It knows no Student's t and is short by one or two where the
+    answer is below 20.
 
     Raises:
         ValueError: `spread` or `tolerance` not above 0, or a probability or level outside 0..1.

@@ -3,10 +3,11 @@
 Every function takes leading axes, so that a simulation runs thousands of worlds through the very
 code that gives the intervals. The cells of a cluster are K x K, or 2 x K x K for two arms.
 
-Sources: Efron and Tibshirani (1993), An Introduction to the Bootstrap, 13.3 (percentile); Efron
-(1987), Better bootstrap confidence intervals, JASA 82(397) (BCa, acceleration from the jackknife);
-Field and Welsh (2007), Bootstrapping clustered data, JRSS B 69(3) (whole clusters are drawn);
-Tukey (1958), Ann. Math. Stat. 29, and Efron and Tibshirani, 11.2 (jackknife standard error).
+Sources: Efron and Tibshirani (1993), An Introduction to the Bootstrap (percentile, jackknife standard
+error; sections not looked up); Efron (1987), Better bootstrap confidence intervals, JASA 82 (BCa, acceleration
+from the jackknife; volume not looked up); Field and Welsh (2007), Bootstrapping clustered data, JRSS B
+69(3), 369-390 (whole clusters are drawn); Tukey (1958), Bias and confidence in not quite large samples,
+Ann. Math. Stat. 29(2), 614 (jackknife standard error).
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def t_limits(value: Floats, left_out: Floats, effective: Floats, level: float) -
 
     The degrees of freedom are those of the effective number of clusters: where few clusters hold most of
     the pixels, n - 1 promises more than there is (the idea is that of Carter, Schnepel and Steigerwald
-    2017, Review of Economics and Statistics 99(4); the simulation says what this form of it is worth).
+    October 2017, Review of Economics and Statistics, 698-709; the simulation says what this form of it is worth).
 
     Args:
         value: (...).

@@ -1,7 +1,8 @@
 """Student's t without SciPy: distribution function and quantile.
 
-The distribution function is Abramowitz and Stegun (1964), 26.7.1 with 26.5: a regularised incomplete
-beta function, by its continued fraction (26.5.8) in the way of Lentz (1976, Applied Optics 15(3)).
+The distribution function is a regularised incomplete beta function (Abramowitz and Stegun, Handbook of
+Mathematical Functions, 26.5.27), by its continued fraction (formula 26.5.8; number not looked up) in the way
+of Lentz (1976, Applied Optics 15; volume not looked up).
 """
 
 from __future__ import annotations
