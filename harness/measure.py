@@ -17,21 +17,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.beside import Besides
+from harness.chip_facts import Facts, pixel_facts
 from harness.chips.chip import Chip, Label
 from harness.chips.recipe import Recipe, read_recipes
 from harness.claims.audit import read_view
 from harness.claims.families import Family
+from harness.claims.gates import answers
 from harness.claims.groups import View
 from harness.claims.scored import scored
 from harness.claims.structure import alpha_claim, measurements, structure_rows
 from harness.errors import HarnessError, RegistryError
 from harness.given import Given, from_files, from_lock
 from harness.names import known
-from harness.places import cache_folder, eval_folder
+from harness.places import cache_folder, eval_folder, write_file
 from harness.records import AdapterRun, ChipScore, Measurement, RunRecord, SweepRow, write_run
 from harness.records.run import SCHEMA
 from harness.score.confusion import ConfusionMatrix
-from harness.score.sweep import sweep
+from harness.score.sweep import THRESHOLDS, sweep
 
 if TYPE_CHECKING:
     from harness.chips.tensors import Inputs
@@ -39,9 +42,6 @@ if TYPE_CHECKING:
     from harness.models.ensemble import Ensemble
 
 Step = Callable[[str], None]
-
-THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-"""Swept for two-class adapters."""
 
 RGB = ("B04", "B03", "B02")
 """Bands of a picture, red first."""
@@ -145,6 +145,7 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
     for task in tasks:
         family.adapter(task)
     with _given(request, recipe, view, step) as given:
+        locks = {path.name: path.read_bytes() for path in request.locks}
         step("importing the torch stack")
         prepared = stack.prepare()
         weights = _weights(request, family, step)
@@ -163,7 +164,13 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         )
         if request.batch_norm == "recomputed":
             _recompute(ensemble, tasks, given, step)
-        arrays, scores = _scored(ensemble, family, tasks, given, step)
+        facts = Facts(folder, family.id, request.locks, recipe.id)
+        stride = None if family.topology is None else family.topology.output_stride_px
+        thinking = [t for t in tasks if family.build_of(t).tim_modalities]
+        besides = Besides(given, view.schemes, stride, thinking)
+        arrays, scores = _scored(ensemble, family, tasks, given, step, facts, besides)
+        step("trivial maps beside the scores")
+        scores = besides.second(scores, arrays)
     adapters: list[AdapterRun] = []
     found: list[Measurement] = []
     for task in tasks:
@@ -172,7 +179,8 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         schemes = sorted({scheme for score, scheme in scores[task] if score.scored and scheme})
         if not audit.random_weights:
             found += measurements(view.registry, rows)
-            found += scored(view.registry, view.schemes, task, [score for score, _ in scores[task]], schemes)
+            chips = [score for score, _ in scores[task]]
+            found += scored(view.registry, view.schemes, task, chips, schemes, view.rules)
         adapters.append(
             AdapterRun(
                 adapter=task,
@@ -216,8 +224,10 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         packages=prepared.versions,
         adapters=adapters,
         measurements=found,
+        gates=answers(view.gates.get(family.id), view.registry, adapters, view.rules, random),
     )
     _write_arrays(target / "arrays", arrays)
+    _write_locks(target / "locks", locks, given.locks)
     write_run(run, target)
     _latest(target)
     return Measured(run, target)
@@ -264,7 +274,13 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 def _scored(
-    ensemble: Ensemble, family: Family, tasks: Sequence[str], given: Given, step: Step
+    ensemble: Ensemble,
+    family: Family,
+    tasks: Sequence[str],
+    given: Given,
+    step: Step,
+    facts: Facts,
+    besides: Besides,
 ) -> tuple[dict[str, Arrays], dict[str, list[tuple[ChipScore, str | None]]]]:
     """Every chip through every adapter, each read once.
 
@@ -280,7 +296,11 @@ def _scored(
         for task in tasks:
             step(f"{task}: {name}")
             label = chip if isinstance(chip, HarnessError) else given.label(chip, family.adapter(task))
-            score = _score(ensemble, task, name, chip, label, arrays[name])
+            score = facts.onto(_score(ensemble, task, name, chip, label, arrays[name]), task, chip)
+            if score.scored and isinstance(chip, Chip) and isinstance(label, Label):
+                classes = family.adapter(task).classes
+                beside = besides.first(chip, label, score, classes, arrays[name], task)
+                score = score.model_copy(update={"beside": beside})
             if name in given.splits:
                 split, size = given.splits[name]
                 score = score.model_copy(update={"split": split, "split_size": size})
@@ -370,6 +390,7 @@ def _score(
         notes=list(inputs.notes),
         dates_encoded=prediction.dates_encoded,
         probabilities_sha256=hashlib.sha256(np.ascontiguousarray(probabilities).tobytes()).hexdigest(),
+        **pixel_facts(probabilities, classes, label),
     )
 
 
@@ -421,6 +442,19 @@ def _write_arrays(folder: Path, arrays: dict[str, Arrays]) -> None:
             f"{folder.parent}: the run cannot be written ({err.strerror or err}); nothing of it stays; free some space "
             "or name another folder with --out"
         ) from err
+
+
+def _write_locks(folder: Path, held: Mapping[str, bytes], read: Mapping[str, str]) -> None:
+    """Keep the locks that were read, as they were: the file that they stand in grows with the next AOI.
+
+    Args:
+        folder: locks/ of the run.
+        held: Content by name.
+        read: sha256 by name, as the record has them; a lock that another process wrote meanwhile is not kept.
+    """
+    for name, raw in held.items():
+        if hashlib.sha256(raw).hexdigest() == read.get(name):
+            write_file(folder / name, raw)
 
 
 def _latest(target: Path) -> None:

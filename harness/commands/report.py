@@ -3,41 +3,66 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.commands.console import out, short
 from harness.errors import RegistryError
 
+if TYPE_CHECKING:
+    from harness.score.operating import Costs
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run, e.g. eval/runs/latest.")] = Path("eval/runs/latest"),
     root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
+    fn_cost: Annotated[
+        float | None,
+        typer.Option("--fn-cost", help="Two classes: what a missed pixel costs you; 1 where only --fp-cost is given."),
+    ] = None,
+    fp_cost: Annotated[
+        float | None,
+        typer.Option("--fp-cost", help="Two classes: what a false pixel costs you; 1 where only --fn-cost is given."),
+    ] = None,
 ) -> None:
     """Render a run's report again from its record, without torch, byte for byte.
 
-    Example: harness report eval/runs/latest
+    With costs it says at which threshold they are least; render without them to have the report as it was.
+
+    Example: harness report eval/runs/latest --fn-cost 5 --fp-cost 1
     """
-    out.print(f"Report: {short(render_run(run, root))}", markup=False)
+    from harness.score.operating import Costs
+
+    costs = None
+    if fn_cost is not None or fp_cost is not None:
+        try:
+            costs = Costs(1.0 if fn_cost is None else fn_cost, 1.0 if fp_cost is None else fp_cost)
+        except ValueError as err:
+            raise RegistryError(f"--fn-cost, --fp-cost: {err}") from err
+    out.print(f"Report: {short(render_run(run, root, costs))}", markup=False)
 
 
-def render_run(folder: Path, root: Path | None) -> Path:
+def render_run(folder: Path, root: Path | None, costs: Costs | None = None) -> Path:
     """Render a run's report into its folder; returns the report.
+
+    Args:
+        folder: The run's.
+        root: Checkout with an eval/ folder.
+        costs: Of a wrong pixel, as somebody states them.
 
     Raises:
         RegistryError: No such run, or of a family that is not known here.
     """
-    from harness.claims.families import read_families
-    from harness.claims.schemes import read_schemes
+    from harness.claims.audit import read_view
     from harness.places import eval_folder
     from harness.records.run import read_run
     from harness.report.run_report import write_report
 
     where = eval_folder(root)
     run = read_run(folder / "run.json")
-    families = read_families(where / "families")
-    if run.family not in families:
+    view = read_view(where)
+    if run.family not in view.families:
         raise RegistryError(f"{folder}: family {run.family!r} is not known here")
-    write_report(folder, families[run.family], read_schemes(where / "schemes"))
+    write_report(folder, view.families[run.family], view.schemes, view.rules, view.registry, costs)
     return folder / "report.md"

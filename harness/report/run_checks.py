@@ -37,6 +37,8 @@ class Arrays:
     """Predicted class by adapter, shape (H, W)."""
     probabilities: dict[str, NDArray[np.float32]]
     """By adapter, shape (K, H, W), 0 to 1."""
+    beside: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """What stands beside the scores, by name: `land`, `MAP:SCHEME`, `fitted:SCHEME`; shapes are checked where used."""
 
     @property
     def pixels(self) -> int:
@@ -95,6 +97,7 @@ def read_arrays(folder: Path, chip: str, adapters: Iterable[str]) -> Arrays:
         labels={n[6:]: array(n, np.int64, 2) for n in held if n == "label" or n.startswith("label:")},
         classes={a: array(f"classes:{a}", np.uint8, 2) for a in names},
         probabilities={a: array(f"probabilities:{a}", np.float32, 3) for a in names},
+        beside={n.removeprefix("beside:"): each for n, each in held.items() if n.startswith("beside:")},
     )
     shapes = {f"classes:{a}": out.classes[a].shape for a in names}
     shapes |= {f"probabilities:{a}": out.probabilities[a].shape[1:] for a in names}

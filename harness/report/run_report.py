@@ -9,12 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.claims.families import Family
+from harness.claims.registry import Registry
+from harness.claims.rules import Rules, own_rules
 from harness.claims.schemes import Scheme
 from harness.errors import ReportError
 from harness.places import write_file
 from harness.records import ChipScore, RunRecord
 from harness.records.run import read_run
-from harness.report import panels
+from harness.report import beside_checks, operating, panels, spatial
+from harness.report.baselines import BesidePage, told
+from harness.report.clusters import sure
+from harness.report.counted import Counted
+from harness.report.gates import gate_rows
+from harness.report.land import LandPage
 from harness.report.render import tidy
 from harness.report.run_checks import UNLABELLED, Arrays, Ledger, one_chip, read_arrays, whole_run
 from harness.report.run_tables import (
@@ -35,6 +42,9 @@ from harness.report.run_tables import (
     undefined,
 )
 from harness.report.words import environment, pct
+from harness.score import reliance
+from harness.score.operating import Costs
+from harness.score.strata import CELL_PX
 
 
 def _together(pages: Iterable[Page], rows: Iterable[tuple[Page, tuple[str, ...]]]) -> list[tuple[str, tuple[str, ...]]]:
@@ -113,7 +123,7 @@ def _picture(run: RunRecord, chip: str, ran: list[tuple[Page, ChipScore]], array
 
 
 def _walk(
-    run: RunRecord, folder: Path, pages: list[Page], ledger: Ledger
+    run: RunRecord, folder: Path, pages: list[Page], ledger: Ledger, counted: Counted
 ) -> tuple[dict[str, bytes], list[tuple[str, str, str]]]:
     """Go through the chips one at a time: recount, count marked pixels, draw.
 
@@ -131,6 +141,8 @@ def _walk(
         arrays = read_arrays(folder, chip, [p.run.adapter for p, _ in ran])
         for page, score in ran:
             one_chip(ledger, page.run, score, arrays)
+            counted.see(ledger, page.run, score, arrays)
+            beside_checks.see(ledger, page.run, score, arrays)
             if page.run.load.classes == 2 and not score.sweep:
                 above = arrays.probabilities[page.run.adapter][1]
                 for t in page.grid:
@@ -142,13 +154,23 @@ def _walk(
     return files, shown
 
 
-def render_run(run_folder: Path, family: Family, schemes: dict[str, Scheme]) -> dict[str, str | bytes]:
+def render_run(
+    run_folder: Path,
+    family: Family,
+    schemes: dict[str, Scheme],
+    rules: Rules | None = None,
+    registry: Registry | None = None,
+    costs: Costs | None = None,
+) -> dict[str, str | bytes]:
     """Render a run's report and figures.
 
     Args:
         run_folder: Holds run.json and arrays/<chip>.npz.
         family: The family that the run names.
         schemes: By id; those that the run names must be there.
+        rules: Verdict rules: level, and below how many clusters each is shown; the project's own where left out.
+        registry: Claims, for figures that documents print beside recommended thresholds; None leaves them out.
+        costs: Of a wrong pixel, as somebody states them; None leaves costs out.
 
     Returns:
         File name below the run folder -> content: report.md, figures/*.png, figures/*.svg. The same
@@ -165,8 +187,10 @@ def render_run(run_folder: Path, family: Family, schemes: dict[str, Scheme]) -> 
     if run.family not in ("", family.id):
         raise ReportError(f"{path}: family {run.family!r}; asked to render it as {family.id!r}")
     pages = [read_page(each, family, schemes, path) for each in run.adapters]
-    ledger = whole_run(run)
-    pictures, shown = _walk(run, run_folder, pages, ledger)
+    ledger, counted = whole_run(run), Counted()
+    counted.expect(ledger)
+    beside_checks.expect(ledger)
+    pictures, shown = _walk(run, run_folder, pages, ledger, counted)
     out: dict[str, str | bytes] = dict(pictures)
     random = is_random(run)
     for page in pages:
@@ -178,8 +202,12 @@ def render_run(run_folder: Path, family: Family, schemes: dict[str, Scheme]) -> 
                 of=page.key.names[1].removeprefix("class "),
                 random=random,
             )
+    points = [p for page in pages if (p := operating.operating(page, counted, family, registry, costs, random=random))]
+    for point in points:
+        out |= point.files
     chips = len({c.chip for each in run.adapters for c in each.chips})
     ours = "of one's own" if run.source in ("", "files") else f"from {run.source}"
+    beside = [BesidePage(page, random) for page in pages]
     checks = ledger.checks()
     text = (
         environment()
@@ -199,6 +227,8 @@ def render_run(run_folder: Path, family: Family, schemes: dict[str, Scheme]) -> 
             ),
             treated=_together(pages, [(p, (escaped(c.chip), _treatment(c))) for p in pages for c in p.run.chips]),
             shown=shown,
+            operating=operating.section(points, random=random, costs=costs),
+            spatial=spatial.section(pages, counted, registry, random=random),
             checks=checks,
             broken=[c for c in checks if c.status == "inconsistent"],
             class_table=class_table,
@@ -213,13 +243,27 @@ def render_run(run_folder: Path, family: Family, schemes: dict[str, Scheme]) -> 
             stem=stem,
             md=escaped,
             fenced=fenced,
+            sure=[(p, sure(p.run, rules or own_rules())) for p in pages],
+            gates=gate_rows(run.gates),
+            beside=beside,
+            land=[LandPage(each) for each in beside],
+            told=told(beside),
+            reliance=reliance,
+            cell_px=CELL_PX,
         )
     )
     out["report.md"] = tidy(text)
     return out
 
 
-def write_report(run_folder: Path, family: Family, schemes: dict[str, Scheme]) -> list[Path]:
+def write_report(
+    run_folder: Path,
+    family: Family,
+    schemes: dict[str, Scheme],
+    rules: Rules | None = None,
+    registry: Registry | None = None,
+    costs: Costs | None = None,
+) -> list[Path]:
     """Render and write beside run.json, figures first, each file whole or not at all.
 
     Figures that are no longer rendered are removed.
@@ -231,11 +275,11 @@ def write_report(run_folder: Path, family: Family, schemes: dict[str, Scheme]) -
         RegistryError: run.json is wrong, or the folder cannot be written.
         ReportError: As `render_run`.
     """
-    files = render_run(run_folder, family, schemes)
+    files = render_run(run_folder, family, schemes, rules, registry, costs)
     names = [*sorted(set(files) - {"report.md"}), "report.md"]
     for name in names:
         write_file(run_folder / name, files[name])
-    for pattern in ("chip-*.png", "sweep-*.svg"):
+    for pattern in ("chip-*.png", "sweep-*.svg", "pr-*.svg", "reliability-*.svg"):
         for old in (run_folder / "figures").glob(pattern):
             if f"figures/{old.name}" not in files:
                 old.unlink()

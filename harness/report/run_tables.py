@@ -15,6 +15,7 @@ from harness.records import AdapterRun, ChipScore, LoadAudit
 from harness.report import panels
 from harness.report.words import num, pct
 from harness.score import metrics
+from harness.score.baselines import by_chance, majority
 from harness.score.binary import BinaryMatrix
 from harness.score.confusion import ConfusionMatrix
 from harness.score.metrics import Value
@@ -162,23 +163,6 @@ def read_page(each: AdapterRun, family: Family, schemes: dict[str, Scheme], path
         return Page(each, title, names, total, pooled(sweeps) if sweeps else ())
     except ValueError as err:
         raise ReportError(f"{path}: {each.adapter}: sweep: {err}") from err
-
-
-def majority(matrix: ConfusionMatrix) -> ConfusionMatrix:
-    """The map that gives every pixel the most frequent label (the lowest index of several)."""
-    k = matrix.classes
-    best = max(range(k), key=lambda i: (matrix.label_px(i), -i))
-    return ConfusionMatrix(tuple(tuple(matrix.label_px(i) if j == best else 0 for j in range(k)) for i in range(k)))
-
-
-def by_chance(matrix: ConfusionMatrix) -> ConfusionMatrix:
-    """The map that draws each pixel's class at the labels' shares; expected counts times all pixels.
-
-    Label i meets prediction j on n_i n_j / N pixels in expectation. Times N these are whole, and a
-    metric that is a ratio of counts is the same.
-    """
-    shares = [matrix.label_px(i) for i in range(matrix.classes)]
-    return ConfusionMatrix(tuple(tuple(a * b for b in shares) for a in shares))
 
 
 def _value(value: Value) -> str:

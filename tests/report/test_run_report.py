@@ -29,8 +29,9 @@ from harness.claims.schemes import Scheme
 from harness.errors import ReportError
 from harness.report.panels import Panel, class_image, class_panel, error_panel, key, picture
 from harness.report.run_report import render_run, write_report
-from harness.report.run_tables import by_chance, escaped, fenced, majority, stem
+from harness.report.run_tables import escaped, fenced, stem
 from harness.score import metrics
+from harness.score.baselines import by_chance, majority
 from harness.score.confusion import ConfusionMatrix
 from harness.score.sweep import sweep
 
@@ -592,12 +593,13 @@ def test_writing_replaces_stale_figures_and_leaves_the_rest(
 ) -> None:
     folder = made_run(tmp_path / "r")
     (folder / "figures").mkdir()
-    for name in ("chip-old.png", "sweep-old.svg", "mine.png"):
+    for name in ("chip-old.png", "sweep-old.svg", "pr-old.svg", "reliability-old.svg", "mine.png"):
         (folder / "figures" / name).write_text("x", encoding="utf-8")
     paths = write_report(folder, family, schemes)
     assert paths[-1] == folder / "report.md"
     names = {p.name for p in (folder / "figures").iterdir()}
-    assert names == {"chip-a.png", "chip-b.png", "sweep-buildings_nyc.svg", "mine.png"}
+    curves = {f"{what}-buildings_nyc.svg" for what in ("sweep", "pr", "reliability")}
+    assert names == {"chip-a.png", "chip-b.png", "mine.png", *curves}
     for name, content in render_run(folder, family, schemes).items():
         raw = content if isinstance(content, bytes) else content.encode()
         assert (folder / name).read_bytes() == raw

@@ -1,0 +1,224 @@
+"""The page of a bridge: what it says, the same bytes twice, its figure, and records that were tampered with."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from harness.ablate.published import Wanted
+from harness.ablate.result import computed, corners_of
+from harness.errors import RegistryError
+from harness.records.bridge import (
+    BridgeRecord,
+    ChipRecord,
+    FactorRecord,
+    HeldRecord,
+    KnobRecord,
+    PublishedRecord,
+    write_bridge,
+)
+from harness.report.bridge import bars, render_bridge, write_bridge_report
+from harness.score.confusion import ConfusionMatrix
+from harness.score.shapley import corner_sets
+
+ROOT = Path(__file__).resolve().parents[2]
+EFFECTS = {"statistics and units": -60, "dem": 3, "scheme": -25}
+"""Right pixels of a thousand that a switch changes."""
+
+
+def right(n: int) -> ConfusionMatrix:
+    return ConfusionMatrix(((n, 1000 - n), (1000 - n, n)), 7)
+
+
+def record(**over: Any) -> BridgeRecord:
+    """Six scenes, three factors whose effects add; start accuracy 0.8, claimed 0.7."""
+    factors = [
+        FactorRecord(
+            id=name,
+            kind="scheme" if name == "scheme" else "recipe",
+            says=f"{name}: one -> other",
+            knobs=[KnobRecord(id=k, start="one", end="other") for k in name.split(" and ")],
+        )
+        for name in EFFECTS
+    ]
+    corners = {
+        ids: {f"s|{i}": right(800 + 3 * i + sum(EFFECTS[f] + (3 * (i % 2) - i % 3) for f in ids)) for i in range(6)}
+        for ids in corner_sets(list(EFFECTS))
+    }
+    published: PublishedRecord | None = PublishedRecord(
+        id="card/lulc.accuracy", printed="0.7000", value=0.7, source="someone/card", scenes="others", clusters=6
+    )
+    if over.get("weights") == "random" or over.get("source") == "runs":
+        published = None
+    result = computed(factors, corners, Wanted("lulc_nyc", "accuracy", None, 0.5), None, published)
+    fields: dict[str, Any] = {
+        "id": "bridge",
+        "created": "2026-11-21T12:00:00+00:00",
+        "who": "somebody",
+        "command": "harness ablate lulc_nyc --from one --to other",
+        "commit": "0" * 40,
+        "dirty": False,
+        "family": "narrow",
+        "adapter": "lulc_nyc",
+        "source": "lock",
+        "start_name": "one",
+        "end_name": "other",
+        "weights": "published",
+        "device": "cpu: a processor",
+        "metric": "accuracy",
+        "class_index": None,
+        "over": None,
+        "threshold": 0.5,
+        "factors": factors,
+        "held": [HeldRecord(knob="grid", why="the chips came <cut>")],
+        "chips": [
+            ChipRecord(
+                chip=f"s|{i}",
+                cluster=f"s|{i}",
+                sha256={"files": "ab" * 32},
+                ends=["start", "end"],
+                scored=True,
+                reason=None,
+            )
+            for i in range(6)
+        ],
+        "corners": corners_of(corners),
+        "published": published,
+        "published_why": "" if published else "random weights: no claim is held against them",
+        "result": result,
+        "forwards_made": 20,
+        "forwards_kept": 4,
+        "forward_s": 1.5,
+    }
+    return BridgeRecord.model_validate({**fields, **over})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_bridge(record(), tmp_path)
+    return tmp_path
+
+
+def page(folder: Path) -> str:
+    return render_bridge(folder)["bridge.md"]
+
+
+def test_the_page_says_what_the_record_holds(folder: Path) -> None:
+    text = page(folder)
+    assert text.startswith("# lulc_nyc: from one to other\n")
+    held = record().result
+    assert (held.start, held.claimed) == (0.8075, 0.7)
+    assert held.unexplained == pytest.approx(0.1075)
+    assert "| statistics and units (recipe) | | -6.0" in text
+    assert "| published: card/lulc.accuracy | 0.7000 |" in text
+    assert "| *unexplained* | | +10.8 |" in text or "| *unexplained* | | +10.7 |" in text
+    assert "no detectable effect: smaller than 2 points" in text or "no detectable effect" in text
+    assert "statistics and units explains -6.0" in text
+    assert "Grouped, because no more than six factors are split: statistics and units (statistics, units)" in text
+    assert r"the chips came \<cut\>" in text
+    assert "s\\|0" in text
+    assert "- [ ]" not in text
+    assert text.count("- [x]") == 4
+    assert "20 made, 4 kept from earlier calls, 1.50 s each" in text
+
+
+def test_every_table_has_as_many_cells_as_its_head(folder: Path) -> None:
+    tokens = MarkdownIt("commonmark").enable("table").parse(page(folder))
+    widths: list[int] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            widths.append(0)
+        if token.type in ("td_open", "th_open"):
+            widths[-1] += 1
+        if token.type == "table_close":
+            assert len(set(widths)) == 1
+            assert len(widths) > 1
+            widths = []
+    assert sum(t.type == "table_open" for t in tokens) == 3
+    broken = [t for t in tokens if t.type == "inline" and re.match(r"^\|", t.content)]
+    assert not broken  # a blank line within a table would leave rows as text
+
+
+def test_the_same_record_gives_the_same_bytes_without_torch(folder: Path) -> None:
+    paths = write_bridge_report(folder)
+    assert [p.relative_to(folder).as_posix() for p in paths] == ["figures/bridge.svg", "bridge.md"]
+    before = [p.read_bytes() for p in paths]
+    code = (
+        "import sys; from pathlib import Path; from harness.report.bridge import write_bridge_report as w\n"
+        f"w(Path({str(folder)!r})); assert 'torch' not in sys.modules and 'rasterio' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)  # noqa: S603 (our own command)
+    assert [p.read_bytes() for p in paths] == before
+
+
+def test_bars_lead_from_the_published_figure_to_the_other_end() -> None:
+    held = record().result
+    rows = bars(held, ("one", "other"))
+    assert [b.name for b in rows] == ["published", "unexplained", "one, run here", *EFFECTS, "other, run here"]
+    for before, after in pairwise(rows):
+        if after.kind != "level":
+            assert after.left == pytest.approx(before.right)
+        else:
+            assert after.right == pytest.approx(before.right)
+    kinds = {b.name: b.kind for b in rows}
+    assert kinds["statistics and units"] == "share"
+    assert kinds["dem"] == "quiet"
+    rest = rows[1]
+    assert held.band is not None
+    assert rest.low == pytest.approx(0.7 + held.band[0])
+    assert bars(record(weights="random").result, ("one", "other"))[0].name == "one, run here"
+
+
+def test_the_figure_is_narrow_enough_for_a_phone_and_white(folder: Path) -> None:
+    root = ET.fromstring(render_bridge(folder)["figures/bridge.svg"])  # noqa: S314 (our own)
+    width = float(str(root.get("width")).removesuffix("pt"))
+    assert width < 560
+    assert "#ffffff" in render_bridge(folder)["figures/bridge.svg"]
+
+
+def test_random_weights_are_said_first_and_hold_no_claim(tmp_path: Path) -> None:
+    write_bridge(record(weights="random"), tmp_path)
+    text = page(tmp_path)
+    assert text.startswith("# [mechanics only: random weights] lulc_nyc")
+    assert "*unexplained*" not in text
+    assert "No published figure stands at the start: random weights" in text
+    write_bridge(record(), tmp_path / "published")
+    plain, marked = (render_bridge(p)["figures/bridge.svg"] for p in (tmp_path / "published", tmp_path))
+    assert "#a50f15" in marked
+    assert "#a50f15" not in plain
+
+
+@pytest.mark.parametrize("what", ["matrix", "sentence", "start"])
+def test_what_was_tampered_with_is_found(folder: Path, what: str) -> None:
+    raw = json.loads((folder / "bridge.json").read_text(encoding="utf-8"))
+    if what == "matrix":
+        raw["corners"][1]["matrices"]["s|0"][0][0] += 40
+    elif what == "sentence":
+        raw["result"]["sentence"] = raw["result"]["sentence"].replace("-6.0", "-16.0")
+    else:
+        raw["result"]["start"] += 0.05
+        raw["result"]["end"] += 0.05
+    (folder / "bridge.json").write_text(json.dumps(raw), encoding="utf-8")
+    text = page(folder)
+    assert "- [ ]" in text
+    assert "fail" in text.split("## ")[0]
+
+
+def test_a_folder_without_a_bridge_or_with_a_wrong_one_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="no such bridge"):
+        render_bridge(tmp_path / "nowhere")
+    (folder / "bridge.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RegistryError, match=r"bridge\.json:1: not JSON"):
+        render_bridge(folder)
+    (folder / "bridge.json").write_text('{"id": 1}', encoding="utf-8")
+    with pytest.raises(RegistryError, match=r"bridge\.json: "):
+        render_bridge(folder)
