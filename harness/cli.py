@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.ablate import ablate
 from harness.commands.audit import audit
+from harness.commands.bench import bench
+from harness.commands.bundle import bundle, verify
 from harness.commands.chips import chips
 from harness.commands.console import err, out
 from harness.commands.doctor import doctor
@@ -28,8 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Audits what model cards of Earth-observation adapters claim, and renders gap reports.",
 )
-for command in (audit, lock, chips, reproduce, think, equivalence, train, report, doctor):
+for command in (audit, lock, chips, reproduce, ablate, think, equivalence, train, report, bundle, verify, doctor):
     app.command()(command)
+app.add_typer(bench, name="bench")
 
 
 @app.callback(invoke_without_command=True)
