@@ -6,7 +6,6 @@ so class sums are kept and each chip is read once more at the end; its pixels ar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,18 +33,10 @@ from harness.score import strata as land_strata
 from harness.score.baselines import WRITTEN, ClassSums, by_indices, class_sums, nearest
 from harness.score.ceiling import LARGEST_PX, STEPS, area_mean, fit, fits_grid, share_points
 from harness.score.confusion import ConfusionMatrix
-
-CELL = re.compile(r"\d+[UD]_\d+[LR]")
-"""A Major-TOM cell in a chip's id."""
+from harness.score.scenes import label_of, scene_names
 
 Arrays = dict[str, NDArray[np.generic]]
 Scores = Mapping[str, Sequence[tuple[ChipScore, str | None]]]
-
-
-def scene_of(score: ChipScore) -> str:
-    """The scene that a chip is a part of: its cluster on record, else the Major-TOM cell in its id, else itself."""
-    found = CELL.search(score.chip)
-    return score.cluster or (score.chip if found is None else found[0])
 
 
 @dataclass
@@ -81,7 +72,6 @@ class Besides:
             task: Adapter id.
         """
         key = (score.chip, label.scheme)
-        self._scene[score.chip] = scene_of(score)
         if score.chip not in self._land:
             self._land = {score.chip: self._land_cover(chip)}  # one chip at a time
         if key not in self._done:
@@ -91,11 +81,14 @@ class Besides:
         baselines, ceiling = self._done[key]
         prediction = np.asarray(arrays[f"classes:{task}"], np.int64)
         land = self._by_land(score.chip, label, prediction, classes, arrays)
-        scene = self._scene[score.chip]
-        return Beside(scene=scene, rules=WRITTEN, baselines=list(baselines), ceiling=ceiling, land=land)
+        return Beside(scene=label_of(score.chip), rules=WRITTEN, baselines=list(baselines), ceiling=ceiling, land=land)
 
     def second(self, scores: Scores, arrays: Mapping[str, Arrays]) -> dict[str, list[tuple[ChipScore, str | None]]]:
-        """The same scores with nearest class means, each chip read once more."""
+        """The same scores with their scenes and nearest class means, each chip read once more.
+
+        Which chips are one scene is known only now, when all have been seen.
+        """
+        self._scene = scene_names([score for pairs in scores.values() for score, _ in pairs])
         made: dict[tuple[str, str], BaselineCount] = {}
         for name in dict.fromkeys(name for name, _ in self._done):
             own = [scheme for chip, scheme in self._done if chip == name]
@@ -108,7 +101,7 @@ class Besides:
             for score, scheme in pairs:
                 if score.beside is not None and scheme is not None:
                     whole = [*score.beside.baselines, made[score.chip, scheme]]
-                    beside = score.beside.model_copy(update={"baselines": whole})
+                    beside = score.beside.model_copy(update={"baselines": whole, "scene": self._scene[score.chip]})
                     out[task].append((score.model_copy(update={"beside": beside}), scheme))
                 else:
                     out[task].append((score, scheme))

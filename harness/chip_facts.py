@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,18 @@ from pydantic import ValidationError
 
 from harness.chips.chip import Chip, Grid, Label
 from harness.errors import HarnessError
-from harness.records import ChipScore
+from harness.places import written_under
+from harness.records import ChipScore, SweepRow
 from harness.records.spatial import NearestTraining
 from harness.score.boundary import boundary_counts
 from harness.score.calibration import reliability
+from harness.score.sweep import THRESHOLDS, sweep
 
 if TYPE_CHECKING:
     from harness.chips.ground import Ground
+
+RGB = ("B04", "B03", "B02")
+"""Bands of a picture, red first."""
 
 
 def pixel_facts(
@@ -39,6 +44,47 @@ def pixel_facts(
     if len(probabilities) == 2:
         out["reliability"] = reliability(probabilities[1], label.data, label.ignore_index)
     return out
+
+
+def sweep_rows(probabilities: NDArray[np.float32], label: Label) -> list[SweepRow]:
+    """Two-class counts at every threshold; probabilities of shape (2, H, W), none for more classes."""
+    if len(probabilities) != 2:
+        return []
+    points = sweep(probabilities[1], label.data, THRESHOLDS, ignore_index=label.ignore_index)
+    return [
+        SweepRow(
+            threshold=p.threshold,
+            tp=int(p.matrix.tp),
+            fp=int(p.matrix.fp),
+            fn=int(p.matrix.fn),
+            tn=int(p.matrix.tn),
+        )
+        for p in points
+    ]
+
+
+def picture(chip: Chip | HarnessError) -> dict[str, NDArray[np.generic]]:
+    """Red, green and blue of the first date, stretched between the 2nd and 98th percentile of all three."""
+    if isinstance(chip, HarnessError):
+        return {}
+    out: dict[str, NDArray[np.generic]] = {"gsd_m": np.array(chip.grid.gsd_m)}
+    layer = chip.layers.get("S2L2A")
+    if layer is None or not set(RGB) <= set(layer.bands):
+        return out
+    bands = layer.data[0, [layer.bands.index(b) for b in RGB]]
+    lo, hi = np.nanpercentile(bands, [2, 98]) if np.isfinite(bands).any() else (0.0, 1.0)
+    scaled = np.clip((bands - lo) / max(hi - lo, 1e-6), 0, 1)
+    out["rgb"] = (np.nan_to_num(scaled) * 255).astype(np.uint8).transpose(1, 2, 0)
+    return out
+
+
+def on_ground(name: str, grid: Grid, places: Mapping[str, Grid]) -> list[str] | None:
+    """Which of the chips at `places` lie on a chip's ground or are of its parent; None without libraries to tell."""
+    try:
+        from harness.chips.ground import same_parent, share_ground
+    except ImportError:
+        return None
+    return [other for other, there in places.items() if same_parent(name, other) or share_ground(grid, there)]
 
 
 @dataclass
@@ -87,14 +133,7 @@ class Facts:
         return self._roles.get(name)
 
     def _shared(self, name: str, chip: Chip) -> list[str] | None:
-        """Chips before it on the same ground or of the same parent; None without the libraries to tell."""
-        try:
-            from harness.chips.ground import same_parent, share_ground
-        except ImportError:
-            return None
-        return [
-            other for other, grid in self._places.items() if same_parent(name, other) or share_ground(chip.grid, grid)
-        ]
+        return on_ground(name, chip.grid, self._places)
 
     def _training(self, adapter: str, chip: Chip) -> NearestTraining:
         ground = self._ground(adapter)
@@ -114,7 +153,7 @@ class Facts:
         variant = next((v for v, names in ADAPTERS.items() if self.family == FAMILY and adapter in names), None)
         if variant is None:
             return f"where {adapter} was trained is not known here"
-        path = self.folder.parent / "aois" / "locks" / f"card-{variant}.split.json"
+        path = written_under(self.folder).parent / "aois" / "locks" / f"card-{variant}.split.json"
         if path.name not in self._grounds:
             try:
                 raw = path.read_bytes()

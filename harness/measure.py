@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.beside import Besides
-from harness.chip_facts import Facts, pixel_facts
+from harness.chip_facts import Facts, picture, pixel_facts, sweep_rows
 from harness.chips.chip import Chip, Label
 from harness.chips.recipe import Recipe, read_recipes
 from harness.claims.audit import read_view
@@ -27,14 +23,17 @@ from harness.claims.gates import answers
 from harness.claims.groups import View
 from harness.claims.scored import scored
 from harness.claims.structure import alpha_claim, measurements, structure_rows
+from harness.claims.verdicts import scenes_of
 from harness.errors import HarnessError, RegistryError
+from harness.folders import Arrays, commit_of, latest, reserved, who, write_arrays, write_locks
 from harness.given import Given, from_files, from_lock
 from harness.names import known
-from harness.places import cache_folder, eval_folder, write_file
-from harness.records import AdapterRun, ChipScore, Measurement, RunRecord, SweepRow, write_run
+from harness.places import cache_folder, eval_folder, written_under
+from harness.records import AdapterRun, ChipScore, Measurement, RunRecord, write_run
 from harness.records.run import SCHEMA
 from harness.score.confusion import ConfusionMatrix
-from harness.score.sweep import THRESHOLDS, sweep
+from harness.score.scenes import with_clusters
+from harness.score.sweep import THRESHOLDS
 
 if TYPE_CHECKING:
     from harness.chips.tensors import Inputs
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
     from harness.models.ensemble import Ensemble
 
 Step = Callable[[str], None]
-
-RGB = ("B04", "B03", "B02")
-"""Bands of a picture, red first."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +134,7 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
     family = view.families[known(request.family, view.families, "family")]
     recipes = read_recipes(folder / "recipes")
     recipe = recipes[known(request.recipe, recipes, "recipe")]
-    runs = request.out or folder / "runs"
+    runs = request.out or written_under(folder) / "runs"
     if runs.exists() and not runs.is_dir():
         raise RegistryError(f"{runs}: is no folder; name another with --out")
     tasks = tuple(dict.fromkeys(request.tasks)) or tuple(a.id for a in family.adapters)
@@ -180,7 +176,7 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         if not audit.random_weights:
             found += measurements(view.registry, rows)
             chips = [score for score, _ in scores[task]]
-            found += scored(view.registry, view.schemes, task, chips, schemes, view.rules)
+            found += scored(view.registry, view.schemes, task, chips, schemes, view.rules, partial(scenes_of, view))
         adapters.append(
             AdapterRun(
                 adapter=task,
@@ -193,7 +189,7 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         )
     random = any(a.load.random_weights for a in adapters)
     now = datetime.now(UTC).replace(microsecond=0)
-    commit, dirty = _commit(folder)
+    commit, dirty = commit_of(folder)
     conditions = {
         "seed": str(request.seed),
         "build": ensemble.device.build(),
@@ -204,12 +200,12 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         "dates": "each encoded once, one at a time",
         **given.conditions,
     }
-    target = _reserved(runs, f"{now:%Y%m%dT%H%M%SZ}-{family.id}-{recipe.id}")
+    target = reserved(runs, f"{now:%Y%m%dT%H%M%SZ}-{family.id}-{recipe.id}")
     run = RunRecord(
         schema=SCHEMA,
         id=target.name,
         created=now.isoformat(),
-        who=_who(),
+        who=who(),
         command=request.command,
         commit=commit,
         dirty=dirty,
@@ -226,10 +222,10 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
         measurements=found,
         gates=answers(view.gates.get(family.id), view.registry, adapters, view.rules, random),
     )
-    _write_arrays(target / "arrays", arrays)
-    _write_locks(target / "locks", locks, given.locks)
+    write_arrays(target / "arrays", arrays)
+    write_locks(target / "locks", locks, given.locks)
     write_run(run, target)
-    _latest(target)
+    latest(target)
     return Measured(run, target)
 
 
@@ -270,9 +266,6 @@ def _recompute(ensemble: Ensemble, tasks: Sequence[str], given: Given, step: Ste
             recompute(ensemble, task, suitable)
 
 
-Arrays = dict[str, NDArray[np.generic]]
-
-
 def _scored(
     ensemble: Ensemble,
     family: Family,
@@ -292,7 +285,7 @@ def _scored(
     for name in given.names:
         step(f"{name}: reading")
         chip = given.chip(name)
-        arrays[name] = _picture(chip)
+        arrays[name] = picture(chip)
         for task in tasks:
             step(f"{task}: {name}")
             label = chip if isinstance(chip, HarnessError) else given.label(chip, family.adapter(task))
@@ -308,27 +301,10 @@ def _scored(
             if given.source == "lock" and extra:
                 score = score.model_copy(update={"notes": [*score.notes, *extra]})
             scores[task].append((score, label.scheme if isinstance(label, Label) else None))
+    for task, pairs in scores.items():  # only now is it known which chips share ground with which
+        whole = with_clusters([score for score, _ in pairs])
+        scores[task] = [(score, scheme) for score, (_, scheme) in zip(whole, pairs, strict=True)]
     return arrays, scores
-
-
-def _reserved(runs: Path, name: str) -> Path:
-    """A new folder of that name, with a number behind it where the name is taken.
-
-    Raises:
-        RegistryError: It cannot be made.
-    """
-    for number in range(1, 1000):
-        target = runs / (name if number == 1 else f"{name}-{number}")
-        try:
-            target.mkdir(parents=True)
-        except FileExistsError:
-            if not runs.is_dir():
-                raise RegistryError(f"{runs}: is no folder; name another with --out") from None
-        except OSError as err:
-            raise RegistryError(f"{runs}: cannot be written: {err.strerror or err}; name another with --out") from err
-        else:
-            return target
-    raise RegistryError(f"{runs}: {name} is taken a thousand times")
 
 
 def _suitable(ensemble: Ensemble, task: str, chips: Iterable[Chip | HarnessError]) -> Iterator[Inputs]:
@@ -372,7 +348,7 @@ def _score(
         arrays.setdefault(f"label:{label.scheme}", label.data)
         arrays.setdefault("label", label.data)
         matrix = ConfusionMatrix.from_maps(label.data, classes, len(probabilities), label.ignore_index)
-        rows = _sweep(probabilities, label)
+        rows = sweep_rows(probabilities, label)
     above = (
         {f"{t:g}": int((probabilities[1] > np.float32(t)).sum()) for t in THRESHOLDS} if len(probabilities) == 2 else {}
     )
@@ -392,104 +368,3 @@ def _score(
         probabilities_sha256=hashlib.sha256(np.ascontiguousarray(probabilities).tobytes()).hexdigest(),
         **pixel_facts(probabilities, classes, label),
     )
-
-
-def _sweep(probabilities: NDArray[np.float32], label: Label) -> list[SweepRow]:
-    if len(probabilities) != 2:
-        return []
-    points = sweep(probabilities[1], label.data, THRESHOLDS, ignore_index=label.ignore_index)
-    return [
-        SweepRow(
-            threshold=p.threshold,
-            tp=int(p.matrix.tp),
-            fp=int(p.matrix.fp),
-            fn=int(p.matrix.fn),
-            tn=int(p.matrix.tn),
-        )
-        for p in points
-    ]
-
-
-def _picture(chip: Chip | HarnessError) -> Arrays:
-    """Red, green and blue of the first date, stretched between the 2nd and 98th percentile of all three."""
-    if isinstance(chip, HarnessError):
-        return {}
-    out: Arrays = {"gsd_m": np.array(chip.grid.gsd_m)}
-    layer = chip.layers.get("S2L2A")
-    if layer is None or not set(RGB) <= set(layer.bands):
-        return out
-    bands = layer.data[0, [layer.bands.index(b) for b in RGB]]
-    lo, hi = np.nanpercentile(bands, [2, 98]) if np.isfinite(bands).any() else (0.0, 1.0)
-    scaled = np.clip((bands - lo) / max(hi - lo, 1e-6), 0, 1)
-    out["rgb"] = (np.nan_to_num(scaled) * 255).astype(np.uint8).transpose(1, 2, 0)
-    return out
-
-
-def _write_arrays(folder: Path, arrays: dict[str, Arrays]) -> None:
-    """One compressed file a chip; each whole or not there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, held in arrays.items():
-            part = folder / f".{name}.part.npz"
-            try:
-                np.savez_compressed(part, **held)  # type: ignore[arg-type]
-                part.replace(folder / f"{name}.npz")
-            finally:
-                part.unlink(missing_ok=True)
-    except OSError as err:
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        raise RegistryError(
-            f"{folder.parent}: the run cannot be written ({err.strerror or err}); nothing of it stays; free some space "
-            "or name another folder with --out"
-        ) from err
-
-
-def _write_locks(folder: Path, held: Mapping[str, bytes], read: Mapping[str, str]) -> None:
-    """Keep the locks that were read, as they were: the file that they stand in grows with the next AOI.
-
-    Args:
-        folder: locks/ of the run.
-        held: Content by name.
-        read: sha256 by name, as the record has them; a lock that another process wrote meanwhile is not kept.
-    """
-    for name, raw in held.items():
-        if hashlib.sha256(raw).hexdigest() == read.get(name):
-            write_file(folder / name, raw)
-
-
-def _latest(target: Path) -> None:
-    """Point `latest` beside a run at it."""
-    link = target.parent / "latest"
-    fresh = target.parent / f".latest-{target.name}"
-    try:
-        fresh.symlink_to(target.name, target_is_directory=True)
-        fresh.replace(link)
-    except OSError:  # a file system without links: the newest run is found by its date
-        fresh.unlink(missing_ok=True)
-
-
-def _who() -> str:
-    try:
-        return os.environ.get("HARNESS_WHO") or getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
-
-
-def _commit(folder: Path) -> tuple[str, bool]:
-    """Commit of the checkout that holds eval/, and whether it was changed; `unknown` outside a checkout."""
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(  # noqa: S603 (fixed words)
-                ["git", "-C", str(folder), *words],  # noqa: S607
-                capture_output=True,
-                text=True,
-                timeout=20,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    return (commit, bool(git("status", "--porcelain"))) if commit else ("unknown", False)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from harness.errors import RegistryError
 
+PACKAGED = Path(__file__).resolve().parent / "data"
+"""What a wheel carries of eval/; a checkout has no such folder."""
+
 
 def eval_folder(root: Path | None = None) -> Path:
     """The eval/ folder: of `root`, else of the working folder, else of the checkout, else the packaged one.
@@ -15,12 +18,16 @@ def eval_folder(root: Path | None = None) -> Path:
     Raises:
         RegistryError: None of them holds claims.
     """
-    here = Path(__file__).resolve().parent
-    places = [root / "eval"] if root else [Path.cwd() / "eval", here.parent / "eval", here / "data"]
+    places = [root / "eval"] if root else [Path.cwd() / "eval", PACKAGED.parents[1] / "eval", PACKAGED]
     for place in places:
         if any((place / "claims").glob("*.yaml")):
             return place
     raise RegistryError(f"no claims under {', '.join(str(p / 'claims') for p in places)}; name a checkout with --root")
+
+
+def written_under(folder: Path) -> Path:
+    """Where runs and reports go: into the eval folder itself, or eval/ of the working folder for the packaged one."""
+    return Path.cwd() / "eval" if folder == PACKAGED else folder
 
 
 def cache_folder() -> Path:

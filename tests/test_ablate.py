@@ -16,7 +16,7 @@ from harness.ablate.ends import MERGES, RECIPE_KNOBS, End, Knob, differing, grou
 from harness.ablate.keep import Keep, KeptBench
 from harness.ablate.plan import Plan
 from harness.ablate.published import Wanted, published, scenes_of
-from harness.ablate.readings import FileReadings, scene_of
+from harness.ablate.readings import FileReadings
 from harness.chips.recipe import KNOBS, read_recipes
 from harness.claims.audit import read_view
 from harness.claims.families import Family
@@ -27,6 +27,7 @@ from harness.given import from_files
 from harness.models.ensemble import Ensemble
 from harness.records.bridge import BridgeRecord, read_bridge, write_bridge
 from harness.score.confusion import ConfusionMatrix
+from harness.score.scenes import joined, label_of
 from harness.workbench import Place, Workbench
 from tests.chips.made import write_folder
 from tests.live.conftest import Harness, brooklyn, harness
@@ -116,11 +117,12 @@ def test_groups_hold_each_knob_once_and_are_no_more_than_can_be_split(most: int)
 
 
 def test_chips_of_one_parent_cell_are_one_scene() -> None:
-    assert scene_of("nyc_452U_625L_r0c3") == scene_of("nyc_452U_625L_r1c0") == "452U_625L"
-    assert scene_of("brooklyn_downtown") == "brooklyn_downtown"
+    assert label_of("nyc_452U_625L_r0c3") == label_of("nyc_452U_625L_r1c0") == "452U_625L"
+    assert label_of("brooklyn_downtown") == "brooklyn_downtown"
     a, b = ConfusionMatrix(((1, 2), (3, 4))), ConfusionMatrix(((10, 0), (0, 10)))
     names = ("nyc_452U_625L_r0c3", "nyc_452U_625L_r1c0", "x")
-    pooled = line._pooled({frozenset(): dict(zip(names, (a, b, a), strict=True))})
+    scenes = joined(names, {}, {})
+    pooled = line._pooled({frozenset(): dict(zip(names, (a, b, a), strict=True))}, scenes)
     assert pooled == {frozenset(): {"452U_625L": a + b, "x": a}}
 
 
@@ -388,6 +390,17 @@ def test_two_classes_populations_and_unlabelled_land(command: Any, place: Path, 
     assert {c.chip: c.ends for c in record.chips} == {"a": ["start", "end"], "b": ["end"]}
 
 
+def test_chips_on_the_same_ground_are_one_scene_of_a_bridge(command: Any, place: Path, tmp_path: Path) -> None:
+    """The same pixels counted as two scenes would halve the spread between scenes."""
+    folder = write_folder(tmp_path / "same", ids=("a", "b"), size_px=64)
+    holds = [f"--hold={k}" for k in ("precision", "s1", "statistics")]
+    command(*on(place, folder), "--metric=accuracy", *holds)
+    ((_, record),) = bridges(tmp_path)
+    assert [c.cluster for c in record.chips] == ["a + b", "a + b"]
+    assert record.result.n == 1
+    assert all(list(c.matrices) == ["a + b"] for c in record.corners)
+
+
 def test_a_chip_that_fails_at_one_end_enters_no_combination(
     command: Any, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -512,6 +525,8 @@ def test_two_runs_are_bridged_by_what_differs_between_them(place: Path, narrow_w
         for name, value in fields.items():
             if name == "sha256":
                 run["adapters"][0]["chips"][0][name] = value
+            elif name == "shares_ground":
+                run["adapters"][0]["chips"][1][name] = value
             elif name == "weights_sha256":
                 run["adapters"][0]["load"]["files"][0]["sha256"] = value
             else:
@@ -527,6 +542,9 @@ def test_two_runs_are_bridged_by_what_differs_between_them(place: Path, narrow_w
     pair(runs[0], edited(sha256="other"))
     less = [r for _, r in bridges(tmp_path) if any(not c.scored for c in r.chips)]
     assert [(c.chip, c.reason) for c in less[0].chips] == [("a", "other pixels in the two runs"), ("b", None)]
+    pair(runs[0], edited(shares_ground=["a"]))
+    (joint,) = [r for _, r in bridges(tmp_path) if r.result.n == 1 and all(c.scored for c in r.chips)]
+    assert {c.cluster for c in joint.chips} == {"a + b"}
     with pytest.raises(RegistryError, match="loaded other weights"):
         pair(runs[0], edited(weights_sha256="ab" * 32))
 

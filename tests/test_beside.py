@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.beside import Besides, scene_of
+from harness.beside import Besides
 from harness.chips.chip import MODALITIES, Chip, Grid, Label, Layer
 from harness.chips.cover import cover_of, is_buildings, land_schemes, reflectance
 from harness.claims.groups import View
@@ -95,7 +95,13 @@ class World:
             return "no LULC"
         return land_cover(chip, self.seeds[chip.id])
 
-    def run(self, task: str = "buildings_nyc", stride: int | None = 4, thinking: tuple[str, ...] = ()) -> list[Any]:
+    def run(
+        self,
+        task: str = "buildings_nyc",
+        stride: int | None = 4,
+        thinking: tuple[str, ...] = (),
+        shares: dict[str, list[str]] | None = None,
+    ) -> list[Any]:
         """Scores with what stands beside them, of a prediction that is right on nine of ten pixels."""
         besides = Besides(self.given, self.schemes, stride, thinking, steps=20)
         scores: list[tuple[ChipScore, str | None]] = []
@@ -109,7 +115,10 @@ class World:
             arrays = self.arrays.setdefault(name, {})
             arrays |= {f"classes:{task}": guess, f"label:{label.scheme}": label.data}
             counts = ConfusionMatrix.from_maps(label.data, guess, k).to_json()["counts"]
-            score = ChipScore(chip=name, sha256="ab" * 32, scored=True, reason=None, confusion=counts)
+            ground = (shares or {}).get(name, [])
+            score = ChipScore(
+                chip=name, sha256="ab" * 32, scored=True, reason=None, confusion=counts, shares_ground=ground
+            )
             beside = besides.first(chip, label, score, k, arrays, task)
             scores.append((score.model_copy(update={"beside": beside}), label.scheme))
         return [score for score, _ in besides.second({task: scores}, self.arrays)[task]]
@@ -191,10 +200,14 @@ def test_class_means_come_from_other_scenes_only(view: View) -> None:
     assert of(alone[0], "nearest centroid").reason == "no labelled scene besides 100U_200L to take class means from"
 
 
-def test_a_scene_on_record_wins_over_the_id() -> None:
-    score = ChipScore(chip="100U_200L_0_0", sha256="", scored=True, reason=None, cluster="tile")
-    assert scene_of(score) == "tile"
-    assert scene_of(score.model_copy(update={"cluster": None, "chip": "park"})) == "park"
+def test_class_means_never_come_from_a_chip_on_the_same_ground(view: View) -> None:
+    """Neither directly nor through a third chip; the scene on record is the one that intervals use."""
+    beside = {"b": ["a"], "c": ["b"]}
+    scores = World(view, {"a": 0, "b": 1, "c": 2, "d": 3}).run("lulc_nyc", shares=beside)
+    assert [s.beside.scene for s in scores] == ["a + b + c", "a + b + c", "a + b + c", "d"]
+    said = [str(of(s, "nearest centroid").how) for s in scores]
+    assert ["1 other scene, 1 chip;" in words for words in said] == [True, True, True, False]
+    assert "1 other scene, 3 chips;" in said[3]
 
 
 def test_a_missing_pixel_under_the_label_leaves_the_map_out(view: View) -> None:

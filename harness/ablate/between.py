@@ -9,18 +9,18 @@ from pathlib import Path
 
 from harness.ablate.ends import Group, Knob
 from harness.ablate.published import Wanted
-from harness.ablate.readings import scene_of
 from harness.ablate.result import computed, corners_of, factors_of
 from harness.errors import RegistryError
-from harness.measure import _commit, _reserved, _who
+from harness.folders import commit_of, reserved, who
 from harness.names import known
-from harness.places import eval_folder
+from harness.places import eval_folder, written_under
 from harness.records import AdapterRun, ChipScore, RunRecord
 from harness.records.bridge import BridgeRecord, ChipRecord, HeldRecord, write_bridge
 from harness.records.run import read_run
 from harness.score.confusion import ConfusionMatrix
 from harness.score.corners import Kind
 from harness.score.metrics import METRIC_FUNCTIONS, OfClass
+from harness.score.scenes import scene_names
 
 SOFTWARE = ("build", "float32 products", "torchvision")
 """Conditions of a run that come with its device."""
@@ -82,12 +82,14 @@ def between(pair: Pair, step: Callable[[str], None] = lambda _: None) -> tuple[B
     result = computed(factors, corners, wanted, pair.over or None, None)
     folder = eval_folder(pair.root)
     now = datetime.now(UTC).replace(microsecond=0)
-    commit, dirty = _commit(folder)
-    target = _reserved(pair.out or folder / "runs", f"{now:%Y%m%dT%H%M%SZ}-ablate-{pair.adapter}-two-runs")
+    commit, dirty = commit_of(folder)
+    target = reserved(
+        pair.out or written_under(folder) / "runs", f"{now:%Y%m%dT%H%M%SZ}-ablate-{pair.adapter}-two-runs"
+    )
     record = BridgeRecord(
         id=target.name,
         created=now.isoformat(),
-        who=_who(),
+        who=who(),
         command=pair.command,
         commit=commit,
         dirty=dirty,
@@ -173,11 +175,12 @@ def _chips(
     """Chips that both runs scored on the same pixels, by scene."""
     corners: dict[frozenset[str], dict[str, ConfusionMatrix]] = {frozenset(): {}, frozenset({factor}): {}}
     theirs = {c.chip: c for c in other.chips}
+    scenes = scene_names([*one.chips, *other.chips])
     chips = []
     for chip in one.chips:
         twin = theirs.pop(chip.chip, None)
         reason, found = _both(chip, twin, pair)
-        cluster = chip.cluster or scene_of(chip.chip)
+        cluster = scenes[chip.chip]
         for ids, matrix in zip(corners, found, strict=False):
             held = corners[ids]
             held[cluster] = held[cluster] + matrix if cluster in held else matrix
@@ -194,7 +197,7 @@ def _chips(
         )
     for chip in theirs.values():
         said = "only the second run has it"
-        cluster = chip.cluster or scene_of(chip.chip)
+        cluster = scenes[chip.chip]
         chips.append(
             ChipRecord(
                 chip=chip.chip, cluster=cluster, sha256={"end": chip.sha256}, ends=["end"], scored=False, reason=said

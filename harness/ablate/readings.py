@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.ablate.ends import End, Held, mixed
-from harness.chips.cardsplit import CHIP_ID
 from harness.chips.chip import Chip
 from harness.chips.labels import IGNORE_INDEX
 from harness.chips.rasterise import SCHEME as FOOTPRINTS
@@ -27,12 +26,6 @@ from harness.workbench import COARSE, Place, smoothed
 
 if TYPE_CHECKING:
     from harness.locking import Sources
-
-
-def scene_of(chip: str) -> str:
-    """The scene or parent cell that a chip is cut from, which is what counts as one cluster."""
-    found = CHIP_ID.fullmatch(chip)
-    return found[1] if found else chip
 
 
 class Readings(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Final, Literal
 from harness.ablate.keep import Keep, KeptBench, fingerprint
 from harness.ablate.plan import Asked, Plan, planned, said
 from harness.ablate.published import published, scenes_of
-from harness.ablate.readings import Readings, scene_of
+from harness.ablate.readings import Readings
 from harness.ablate.result import computed, corners_of, factors_of, published_of
+from harness.chip_facts import on_ground
+from harness.chips.chip import Grid
 from harness.claims.families import Family
 from harness.claims.structure import alpha_claim
 from harness.errors import ChipError, RecipeError, SourceError, UnscoredError
-from harness.measure import _commit, _reserved, _who
-from harness.places import cache_folder, eval_folder
+from harness.folders import commit_of, reserved, who
+from harness.places import cache_folder, eval_folder, written_under
 from harness.records.bridge import BridgeRecord, ChipRecord, HeldRecord, write_bridge
 from harness.score.confusion import ConfusionMatrix
+from harness.score.scenes import joined, label_of
 from harness.workbench import Setting
 
 if TYPE_CHECKING:
@@ -100,7 +103,7 @@ def _run(asked: Asked, plan: Plan, readings: Readings, total: int, step: Step, t
     keep.said = lambda: _timed(keep, total, tell, step)
     per_chip, chips = _every(plan, readings, ensemble, prepared, keep, step)
     chips += [
-        ChipRecord(chip=n, cluster=scene_of(n), sha256={}, ends=[], scored=False, reason=why_not)
+        ChipRecord(chip=n, cluster=label_of(n), sha256={}, ends=[], scored=False, reason=why_not)
         for n, why_not in plan.missing.items()
     ]
     scored = [c for c in chips if c.scored]
@@ -110,17 +113,17 @@ def _run(asked: Asked, plan: Plan, readings: Readings, total: int, step: Step, t
     scenes = "others" if found is None else scenes_of(dict(readings.given.splits), at_start, found.claim)
     record = None if found is None else published_of(found, scenes)
     factors = factors_of(plan.groups)
-    corners = _pooled(per_chip)
+    corners = _pooled(per_chip, {c.chip: c.cluster for c in chips})
     result = computed(factors, corners, plan.wanted, asked.over or None, record)
     now = datetime.now(UTC).replace(microsecond=0)
     folder = eval_folder(asked.root)
-    commit, dirty = _commit(folder)
+    commit, dirty = commit_of(folder)
     name = f"{now:%Y%m%dT%H%M%SZ}-ablate-{plan.adapter.id}-{asked.start}-to-{asked.end}"
-    target = _reserved(asked.out or folder / "runs", name)
+    target = reserved(asked.out or written_under(folder) / "runs", name)
     bridge = BridgeRecord(
         id=target.name,
         created=now.isoformat(),
-        who=_who(),
+        who=who(),
         command=asked.command,
         commit=commit,
         dirty=dirty,
@@ -211,6 +214,8 @@ def _every(
         made[precision] = (one, fingerprint(one, plan.adapter.id, prepared.versions))
     out: PerChip = defaultdict(dict)
     records = []
+    grounds: dict[str, Grid] = {}
+    shared: dict[str, list[str]] = {}
     for number, name in enumerate(plan.names, 1):
         step(f"{name} ({number} of {len(plan.names)})")
         ends: list[Literal["start", "end"]] = []
@@ -244,6 +249,9 @@ def _every(
                     place = readings.place(name, end)
                     bench.populations = {**bench.populations, variant: [place]}
                     shas[_short(way)] = place.chip.sha256
+                    if name not in grounds:
+                        shared[name] = on_ground(name, place.chip.grid, grounds) or []
+                        grounds[name] = place.chip.grid
                 setting = end.setting(variant, plan.wanted.threshold)
                 bench.ready(setting, bench.populations[variant][0].chip)
                 asked[ids] = (bench, setting)
@@ -255,9 +263,10 @@ def _every(
             for ids, matrix in held.items():
                 out[ids][name] = matrix
         records.append(
-            ChipRecord(chip=name, cluster=scene_of(name), sha256=shas, ends=ends, scored=reason is None, reason=reason)
+            ChipRecord(chip=name, cluster=label_of(name), sha256=shas, ends=ends, scored=reason is None, reason=reason)
         )
-    return out, records
+    scenes = joined([each.chip for each in records], shared, {})
+    return out, [each.model_copy(update={"cluster": scenes[each.chip]}) for each in records]
 
 
 def _short(way: str) -> str:
@@ -265,13 +274,13 @@ def _short(way: str) -> str:
     return way if way == "files" else way.strip("[]").replace('"', "")
 
 
-def _pooled(per_chip: PerChip) -> dict[frozenset[str], dict[str, ConfusionMatrix]]:
+def _pooled(per_chip: PerChip, scenes: Mapping[str, str]) -> dict[frozenset[str], dict[str, ConfusionMatrix]]:
     """Chips of one scene together."""
     out: dict[frozenset[str], dict[str, ConfusionMatrix]] = {}
     for ids, held in per_chip.items():
         clusters: dict[str, ConfusionMatrix] = {}
         for name, matrix in held.items():
-            cluster = scene_of(name)
+            cluster = scenes[name]
             clusters[cluster] = clusters[cluster] + matrix if cluster in clusters else matrix
         out[ids] = clusters
     return out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,10 @@ from harness.bundle.check import arrays_name, lock_name, read_record, registry_h
 from harness.bundle.leaks import cleaned, leak
 from harness.bundle.receive import verify
 from harness.errors import BundleError
-from harness.places import eval_folder
+from harness.folders import commit_of
+from harness.places import eval_folder, written_under
 from harness.records import RunRecord
+from harness.records.bridge import FILE as BRIDGE
 from harness.records.bundle import NAME, Manifest, PackedFile
 from harness.records.run import read_run
 from harness.report.run_tables import stem
@@ -69,11 +70,16 @@ def bundle(
 
     Raises:
         RegistryError: No such run.
-        BundleError: A lock is missing or another one, a text holds a secret, a rider is none, or the run does not
-            hold against itself.
+        BundleError: A bridge and no run, a lock is missing or another one, a text holds a secret, a rider is none, or
+            the run does not hold against itself.
     """
     folder = folder.resolve()
     where = eval_folder(root)
+    if (folder / BRIDGE).is_file() and not (folder / "run.json").is_file():
+        raise BundleError(
+            f"{folder}: holds a bridge ({BRIDGE}), and bundles hold runs, not bridges; name the folder of a run, "
+            "which `harness reproduce` writes"
+        )
     run = read_run(folder / "run.json")
     raw = (folder / "run.json").read_bytes()
     redacted: list[str] = []
@@ -86,7 +92,12 @@ def bundle(
         files[lock_name(name)] = _lock(
             name,
             digest,
-            [*locks, folder / "locks" / name, folder / "locks" / stem(name), where.parent / "aois" / "locks" / name],
+            [
+                *locks,
+                folder / "locks" / name,
+                folder / "locks" / stem(name),
+                written_under(where).parent / "aois" / "locks" / name,
+            ],
         )
     for rider in riders:
         for name, source in _rider(rider).items():
@@ -100,7 +111,7 @@ def bundle(
             if source.is_file():
                 files[arrays_name(chip)] = source
     sent = read_record(_bytes(files["run.json"]), RunRecord, "run.json")
-    commit, dirty = _commit(where)
+    commit, dirty = commit_of(where)
     manifest = Manifest(
         harness=_version(),
         commit=commit,
@@ -192,26 +203,6 @@ def _version() -> str:
         return version("eo-adapter-harness")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _commit(where: Path) -> tuple[str, bool]:
-    """Commit of the checkout that packs, and whether it has changes; `unknown` outside of one."""
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(  # noqa: S603 (fixed words)
-                ["git", "-C", str(where), *words],  # noqa: S607
-                capture_output=True,
-                text=True,
-                timeout=20,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    return (commit, bool(git("status", "--porcelain"))) if commit else ("unknown", False)
 
 
 def redactions(manifest: Manifest) -> Mapping[str, int]:

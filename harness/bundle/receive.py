@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.bundle.archive import unpack
 from harness.bundle.check import Verified, check, folder_files, read_bundled_run
 from harness.errors import BundleError
-from harness.places import eval_folder, write_file
+from harness.places import eval_folder, write_file, written_under
 from harness.records.bundle import FOLDER, NAME, Manifest, read_manifest
 from harness.report.runs_table import PAGE, render_runs
 
@@ -44,7 +44,7 @@ def add(path: Path, *, root: Path | None = None) -> tuple[Verified, Path, Path]:
         RegistryError: eval/ cannot be written.
     """
     where = eval_folder(root)
-    runs = where / "runs"
+    runs = written_under(where) / "runs"
     try:
         runs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=runs, prefix=".adding-") as scratch:
@@ -61,7 +61,7 @@ def add(path: Path, *, root: Path | None = None) -> tuple[Verified, Path, Path]:
                 laid.rename(target)
     except OSError as err:
         raise BundleError(f"{runs}: cannot be written ({err.strerror or err}); nothing is kept") from err
-    page = where / "reports" / PAGE
+    page = written_under(where) / "reports" / PAGE
     write_file(page, render_runs(runs))
     return done, target, page
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.claims.gates import answers
 from harness.claims.groups import View
 from harness.claims.scored import scored
 from harness.claims.structure import measurements, structure_rows
+from harness.claims.verdicts import scenes_of
 from harness.errors import HarnessError
 from harness.records import AdapterRun, ChipScore, LoadAudit, Measurement, RunRecord, TensorRecord
 from harness.records.equivalence import EquivalenceRecord
@@ -55,7 +57,9 @@ def remeasured(view: View, family: Family, run: RunRecord) -> list[Measurement]:
         if not each.load.random_weights:
             found += measurements(view.registry, structure_rows(view.registry, family, each.load))
             used = each.scheme.split(", ") if each.scheme else []
-            found += scored(view.registry, view.schemes, each.adapter, each.chips, used, view.rules)
+            found += scored(
+                view.registry, view.schemes, each.adapter, each.chips, used, view.rules, partial(scenes_of, view)
+            )
     return found
 
 

@@ -23,6 +23,7 @@ from harness.score.clusters import metric as stack_metric
 from harness.score.confusion import ConfusionMatrix
 from harness.score.interval import Interval, interval
 from harness.score.paired import paired
+from harness.score.scenes import sampled, scene_names
 
 POINTS = 100
 """Percentage points of a fraction."""
@@ -184,8 +185,9 @@ def _answer(one: Put, runs: Mapping[str, AdapterRun], rules: Rules, random: bool
     if len(schemes) > 1:
         return none(f"scored under {' and '.join(sorted(map(str, schemes)))}: no difference between schemes")
     groups: dict[str, list[str]] = {}
+    scenes = scene_names([chip for arm in arms for chip in arm.values()])
     for name in shared:
-        groups.setdefault(arms[-1][name].cluster or name, []).append(name)
+        groups.setdefault(scenes[name], []).append(name)
     stacks = [[_pooled([arm[name] for name in chips]) for chips in groups.values()] for arm in arms]
     metric, level, p = stack_metric(q.metric, q.class_index), rules.equivalence.level, None
     try:
@@ -245,7 +247,7 @@ def _made(one: Put, word: GateWord, **fields: object) -> GateAnswer:
 
 
 def _by_chip(run: AdapterRun) -> dict[str, ChipScore]:
-    return {chip.chip: chip for chip in run.chips if chip.scored and chip.confusion}
+    return {chip.chip: chip for chip in sampled(run.chips) if chip.confusion}
 
 
 def _pooled(chips: Sequence[ChipScore]) -> ConfusionMatrix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.claims.model import Claim
 from harness.claims.registry import Registry
@@ -18,6 +18,7 @@ from harness.score.interval import interval
 from harness.score.metrics import METRIC_FUNCTIONS, OfClass, Value
 from harness.score.power import scenes_needed
 from harness.score.resample import cluster_values
+from harness.score.scenes import PROBE, sampled, scene_names
 
 ARGMAX = (None, "argmax")
 """Thresholds of a claim that mean the class of highest probability."""
@@ -34,6 +35,7 @@ def scored(
     chips: Sequence[ChipScore],
     used: Sequence[str],
     rules: Rules | None = None,
+    scenes: Callable[[Claim], int | None] = lambda _: None,
 ) -> list[Measurement]:
     """Measure what claims name: the same metric, class, threshold and averaging, on the chips of the same split.
 
@@ -47,6 +49,8 @@ def scored(
         chips: All of them, scored or not.
         used: Scheme of the labels; measured is only where there is one.
         rules: Verdict rules, which decide for which claims scenes are asked for; the project's own where left out.
+        scenes: Independent scenes behind a claim's figure, as `harness.claims.verdicts.scenes_of` says; the report
+            judges with the same.
     """
     if len(used) != 1:
         return []
@@ -67,7 +71,7 @@ def scored(
                 continue
             key = measured.quantity.model_dump_json()
             measured = found.get(key, measured)
-            asked = _needed(claim, measured, there, rules)
+            asked = _needed(claim, measured, there, rules, scenes(claim))
             if asked is not None and asked not in measured.needed:
                 measured = measured.model_copy(update={"needed": [*measured.needed, asked]})
             found[key] = measured
@@ -78,10 +82,10 @@ def headlines(run: AdapterRun, rules: Rules | None = None) -> list[Measurement]:
     """What a reader looks at first, of every scored chip of a run, whether or not a claim is about it.
 
     mIoU, and for two classes the IoU of class 1; each pooled and as the mean over clusters. No quantity of a
-    claim: no split is named.
+    claim: no split is named. Chips of role `probe` are left out, as they are no sample.
     """
     level = (rules or own_rules()).equivalence.level
-    groups = clustered([chip for chip in run.chips if chip.scored], None)
+    groups = clustered(sampled(run.chips), None)
     if not groups:
         return []
     wanted: list[tuple[str, int | None, Averaging]] = [("mIoU", None, "macro")]
@@ -99,12 +103,13 @@ def headlines(run: AdapterRun, rules: Rules | None = None) -> list[Measurement]:
 
 
 def clustered(chips: Sequence[ChipScore], threshold: str | None) -> dict[str, ConfusionMatrix]:
-    """One matrix a cluster by its name, in the order of the chips; a chip that names no cluster is one itself."""
+    """One matrix a scene by its name, in the order of the chips; what a scene is, `harness.score.scenes` says."""
     out: dict[str, ConfusionMatrix] = {}
+    names = scene_names(chips)
     for chip in chips:
         matrix = _matrix(chip, threshold)
         if matrix is not None:
-            name = chip.cluster or chip.chip
+            name = names[chip.chip]
             out[name] = out[name] + matrix if name in out else matrix
     return out
 
@@ -112,8 +117,7 @@ def clustered(chips: Sequence[ChipScore], threshold: str | None) -> dict[str, Co
 def _measured(claim: Claim, chips: Sequence[ChipScore], scheme: Scheme, rules: Rules) -> Measurement | None:
     """A claim's metric on our chips; None where it has no such class, place or threshold."""
     q, metric = claim.quantity, METRIC_FUNCTIONS[claim.quantity.metric]
-    if q.place is not None:
-        chips = [chip for chip in chips if chip.chip == q.place]
+    chips = [chip for chip in chips if (chip.role != PROBE if q.place is None else chip.chip == q.place)]
     of_class = isinstance(metric, OfClass)
     if not chips or of_class != (q.class_index is not None):
         return None
@@ -201,13 +205,17 @@ def _over_clusters(
     )
 
 
-def _needed(claim: Claim, measured: Measurement, chips: Sequence[ChipScore], rules: Rules) -> ScenesNeeded | None:
+def _needed(
+    claim: Claim, measured: Measurement, chips: Sequence[ChipScore], rules: Rules, scenes: int | None
+) -> ScenesNeeded | None:
     """Scenes that the claim's tolerance asks for, where nothing can be concluded."""
     q = claim.quantity
-    if judge(claim, measured, rules).word != "inconclusive" or q.metric not in NAMES or q.place is not None:
+    if claim.tolerance in (None, "rounding") or q.metric not in NAMES or q.place is not None:
         return None
-    tolerance = float(claim.tolerance or 0)
-    groups = clustered([chip for chip in chips if chip.scored], q.threshold)
+    if judge(claim, measured, rules, scenes).word != "inconclusive":
+        return None
+    tolerance = float(str(claim.tolerance))
+    groups = clustered(sampled(chips), q.threshold)
     found = scenes_needed(
         list(groups.values()),
         stack_metric(q.metric, q.class_index),

@@ -5,7 +5,7 @@ The rules are data, with their date: eval/rules.yaml.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -19,6 +19,9 @@ from harness.vocabulary import METRICS
 Word = Literal["reproduced", "not reproduced", "inconclusive", "not comparable", "not measured", "no claim"]
 """The only verdict words; when each is given stands in eval/rules.yaml."""
 
+
+BEHIND = "how many scenes stand behind its figure is read from the number of its chips (inference)"
+"""Of a prediction for a card's set; to be printed beside it."""
 
 PARTS = ("train", "val", "test")
 """Splits of a data set, whose chips are cut from parents; places that somebody chose are scenes of their own."""
@@ -72,13 +75,17 @@ def scenes_of(view: View, claim: Claim) -> int | None:
 
 
 def expected(measurement: Measurement, scenes: int, rules: Rules) -> Prediction | None:
-    """Where the figure of `scenes` other scenes should lie; None where the record holds no usable spread."""
+    """Where the figure of `scenes` other scenes should lie, `scenes` being inferred as `scenes_of` says.
+
+    None where the record holds no usable spread.
+    """
     m = measurement
     if m.value is None or m.error is None or m.df is None or m.interval is None or scenes < 1:
         return None
     known = METRICS.get(m.quantity.metric)
     lo, hi = (None, None) if known is None else (known.lo, known.hi)
-    return predicted(m.value, m.error, m.df, m.n, scenes, rules.prediction.level, lo, hi)
+    found = predicted(m.value, m.error, m.df, m.n, scenes, rules.prediction.level, lo, hi)
+    return replace(found, why=f"{found.why}; {BEHIND}")
 
 
 def judge(

@@ -15,7 +15,8 @@ from harness.score import metrics
 from harness.score.baselines import by_chance, constant, majority_class
 from harness.score.binary import BinaryMatrix
 from harness.score.confusion import ConfusionMatrix
-from harness.score.reliance import Evidence, Finding, findings
+from harness.score.reliance import Evidence, Finding, Kind, findings
+from harness.score.scenes import sampled, scene_names
 
 SHAPES: dict[str, str] = {
     "built-up mask": "built-up mask of the land-cover map",
@@ -45,18 +46,14 @@ def summed(found: Iterable[ConfusionMatrix]) -> ConfusionMatrix | None:
     return out
 
 
-def by_scene(pairs: Iterable[tuple[ChipScore, Counts]]) -> dict[str, ConfusionMatrix]:
-    """Matrices pooled by scene."""
+def by_scene(pairs: Iterable[tuple[ChipScore, Counts]], scenes: Mapping[str, str]) -> dict[str, ConfusionMatrix]:
+    """Matrices pooled by scene, of the chips that `scenes` names."""
     out: dict[str, ConfusionMatrix] = {}
     for chip, counts in pairs:
-        name, one = scene(chip), matrix_of(counts)
-        out[name] = out[name] + one if name in out else one
+        if chip.chip in scenes:
+            name, one = scenes[chip.chip], matrix_of(counts)
+            out[name] = out[name] + one if name in out else one
     return out
-
-
-def scene(chip: ChipScore) -> str:
-    """The scene a chip is a part of, as recorded; else the chip itself."""
-    return (chip.beside.scene if chip.beside else chip.cluster) or chip.chip
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,11 @@ class BesidePage:
     def two(self) -> bool:
         """Two classes, of which class 0 is the rest."""
         return self.page.run.load.classes == 2
+
+    @cached_property
+    def scenes(self) -> dict[str, str]:
+        """The scene of every chip by its id."""
+        return scene_names(self.page.run.chips)
 
     @cached_property
     def recorded(self) -> bool:
@@ -203,18 +205,22 @@ class BesidePage:
         """Sentences about this adapter; none for random weights or without score."""
         if self.random or not self.chips:
             return []
-        ours = by_scene((c, c.confusion) for c in self.chips if c.confusion is not None)
+        chips = sampled(self.chips)
+        scenes = {c.chip: self.scenes[c.chip] for c in chips}
+        ours = by_scene(((c, c.confusion) for c in chips if c.confusion is not None), scenes)
         trivial: dict[str, Mapping[str, ConfusionMatrix]] = {}
         for name, pairs in self.maps.items():
             others = [(c, b) for c, b in pairs if not b.same_source]
             usable = [(c, b.confusion) for c, b in others if b.confusion is not None]
-            whole = {s for s in ours if all(any(c is u for u, _ in usable) for c in self.chips if scene(c) == s)}
+            made = {c.chip for c, _ in usable}
+            whole = {s for s in ours if all(chip in made for chip, of in scenes.items() if of == s)}
             if others:
-                trivial[SHAPES[name]] = {s: m for s, m in by_scene(usable).items() if s in whole}
+                trivial[SHAPES[name]] = {s: m for s, m in by_scene(usable, scenes).items() if s in whole}
         land = [(c, c.beside.land) for c in self.chips if c.beside]
-        built = by_scene((c, x.inside_built) for c, x in land if x.inside_built is not None and not x.same_source)
+        inside = ((c, x.inside_built) for c, x in land if x.inside_built is not None and not x.same_source)
+        built = by_scene(inside, scenes)
         strata = {
-            f"{LAND[kind]} covers {share}": by_scene((c, s.confusion) for c, s in rows if s.cells)
+            f"{LAND[kind]} covers {share}": by_scene(((c, s.confusion) for c, s in rows if s.cells), scenes)
             for (kind, share), rows in self.strata().items()
         }
         return findings(Evidence([plain(n) for n in self.page.key.names], ours, trivial, built, strata))
@@ -252,6 +258,30 @@ def told(pages: Sequence[BesidePage]) -> dict[str, list[tuple[str, str]]]:
     """Sentences of all adapters by where they stand: adapter and sentence, escaped."""
     out: dict[str, list[tuple[str, str]]] = {"rely on": [], "not for": [], "cannot be told": []}
     for each in pages:
-        for one in each.findings():
-            out[one.kind].append((each.page.id, escaped(one.text)))
+        for kind, text in merged(each.findings()):
+            out[kind].append((each.page.id, escaped(text)))
     return out
+
+
+def merged(found: Sequence[Finding]) -> list[tuple[Kind, str]]:
+    """Sentences of one map by kind, those that give the same reason in the same words as one line.
+
+    A sentence is a subject (a class, or a class on a kind of land), a colon, what is said of it, and perhaps figures
+    behind it: subjects of which the same is said are named together, and the figures of each follow.
+    """
+    groups: dict[tuple[Kind, str, str], list[tuple[str, str]]] = {}
+    for one in found:
+        subject, _, rest = one.text.partition(": ")
+        said, full_stop, more = rest.partition(". ")
+        groups.setdefault((one.kind, one.reason, said + full_stop.strip()), []).append((subject, more))
+    out: list[tuple[Kind, str]] = []
+    for (kind, _, said), about in groups.items():
+        names = [subject for subject, _ in about]
+        single = len(about) == 1
+        behind = [more if single else f"{subject}: {more}" for subject, more in about if more]
+        out.append((kind, " ".join([f"{_listed(names)}: {said}" if said else names[0], *behind])))
+    return out
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -11,6 +11,7 @@ from harness.claims.verdicts import expected
 from harness.records import AdapterRun, Measurement
 from harness.report.run_tables import Table, escaped
 from harness.report.words import num, pct
+from harness.score.scenes import probes, sampled, scene_names
 
 ESTIMANDS = {"pooled": "pooled", "per_cluster": "mean over clusters", None: "not stated"}
 """What is estimated, in words."""
@@ -31,6 +32,8 @@ class Sure:
     """With fewer clusters each is shown."""
     one_each: bool
     """Whether every chip is taken as a cluster of its own, because none names a scene or parent."""
+    probes: list[str]
+    """Scored chips of role `probe`, which enter no interval."""
 
     def table(self) -> Table:
         """Value, interval and simulated coverage of each."""
@@ -53,6 +56,10 @@ class Sure:
         rows = [[escaped(name), *(num(m.clusters.get(name), 4) for m in few)] for name in names]
         return Table(["cluster", *(_what(m) for m in few)], "l" + "r" * len(few), list(rows))
 
+    def left_out(self) -> str:
+        """Chips of role `probe` by name."""
+        return ", ".join(map(escaped, self.probes))
+
     def words(self) -> list[str]:
         """What each interval is, or why there is none; equal words once."""
         found: dict[str, list[str]] = {}
@@ -63,10 +70,11 @@ class Sure:
 
 def sure(run: AdapterRun, rules: Rules) -> Sure:
     """One adapter's headlines, made from the matrices of its record."""
-    scored = [chip for chip in run.chips if chip.scored]
-    return Sure(
-        run.adapter, headlines(run, rules), rules.report.show_below, all(chip.cluster is None for chip in scored)
-    )
+    chips = sampled(run.chips)
+    named = scene_names(run.chips)
+    alone = all(chip.cluster is None and named[chip.chip] == chip.chip for chip in chips)
+    unseen = alone and not all(chip.shares_ground is not None for chip in chips)
+    return Sure(run.adapter, headlines(run, rules), rules.report.show_below, unseen, probes(run.chips))
 
 
 def _what(m: Measurement) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.records import ChipScore
 from harness.records.baselines import Counts
-from harness.report.baselines import LAND, BesidePage, grouped, matrix_of, scene, summed
+from harness.report.baselines import LAND, BesidePage, grouped, matrix_of, summed
 from harness.report.run_tables import Table, escaped
 from harness.report.words import num, pct
 from harness.score import metrics
@@ -44,7 +44,7 @@ class LandPage:
     def _row(self, where: str, found: Sequence[tuple[ChipScore, Counts, int | None]]) -> Sequence[str]:
         whole = summed(matrix_of(counts) for _, counts, _ in found)
         cells = "" if any(n is None for _, _, n in found) else f"{sum(n or 0 for _, _, n in found):,}"
-        row = [where, cells, str(len(found)), str(len({scene(c) for c, _, _ in found}))]
+        row = [where, cells, str(len(found)), str(len({self.beside.scenes[c.chip] for c, _, _ in found}))]
         if whole is None or not whole.total:
             return [*row, "0", *["undefined"] * (8 if self.beside.two else 3)]
         mean = metrics.miou(whole)
@@ -64,7 +64,7 @@ class LandPage:
             shares = (
                 [pct(px / known, 1) for px in (land.built_px, land.water_px)] if land and known else ["unknown"] * 2
             )
-            rows.append([escaped(chip.chip), escaped(scene(chip)), *shares])
+            rows.append([escaped(chip.chip), escaped(self.beside.scenes[chip.chip]), *shares])
         return Table(["chip", "scene", "built-up", "water"], "llrr", rows)
 
     def remarks(self) -> list[str]:

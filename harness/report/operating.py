@@ -32,6 +32,7 @@ from harness.score.operating import (
     leave_one_out,
     scenes,
 )
+from harness.score.scenes import probes, sampled
 from harness.score.sweep import SweepPoint, pooled
 
 FIXED = 0.5
@@ -56,7 +57,7 @@ class Operating:
     missing: list[str]
     """Why there is no such choice, each in a sentence's middle."""
     calibration: Calibration | None
-    """Of all scored chips; None where no chip holds bins."""
+    """Of the chips of `scenes`; None where none holds bins."""
     late: bool
     """Whether the bins were counted now, from the arrays."""
     bill: Bill | None
@@ -91,13 +92,18 @@ class Operating:
     @property
     def ground(self) -> str:
         """What a scene is here."""
-        scored = [c for c in self.chips if c.scored and c.sweep]
-        if any(c.shares_ground is None for c in scored):
-            return "Whether chips share ground is not on record, so each chip counts as a scene of its own."
+        left = [c.chip for c in self.chips if c.sweep and c.chip in probes(self.chips)]
+        out = ""
+        if left:
+            out = f" Left out here, as role probe is chosen for what is on it: {', '.join(map(escaped, left))}."
+        chips = [c for c in sampled(self.chips) if c.sweep]
         joint = [s for s in self.scenes if len(s.chips) > 1]
-        if not joint:
-            return "No two of the chips share ground; each is a scene."
-        return "Chips that share ground are one scene: " + "; ".join(escaped(s.name) for s in joint) + "."
+        if joint:
+            said = "Chips that share ground or a parent are one scene: " + "; ".join(escaped(s.name) for s in joint)
+            return f"{said}.{out}"
+        if any(c.shares_ground is None for c in chips):
+            return f"Whether chips share ground is not on record, so each chip counts as a scene of its own.{out}"
+        return f"No two of the chips share ground; each is a scene.{out}"
 
     def choice_table(self) -> Table:
         """Each way to a threshold, and how the judged scenes score at it."""
@@ -149,14 +155,15 @@ class Operating:
     def at_the_end(self) -> list[str]:
         """Where the best threshold is the first or last that was swept, with what marking everything scores."""
         grid, found = self.page.grid, []
-        for threshold in dict.fromkeys(c.same.thresholds[0] for c in self.choices):
+        ways = {c.same.thresholds[0]: c.same for c in reversed(self.choices)}
+        for threshold, on in ways.items():
             if threshold in (min(grid), max(grid)):
                 end = "lowest" if threshold == min(grid) else "highest"
-                share = self.points[0].matrix.prevalence
+                share = on.total.prevalence
                 found.append(
                     f"**Warning: {threshold:g}, best for IoU on the scenes it is judged on, is the {end} threshold "
                     "that was swept.** A better one may lie beyond it. A map that marks everything has IoU "
-                    f"{num(share)} on these scenes, {self.n}."
+                    f"{num(share)} on these scenes, n = {len(on.names)} scene{'' if len(on.names) == 1 else 's'}."
                 )
         return found
 
@@ -297,7 +304,7 @@ def operating(
         held = scenes(chips)
         if not held:
             return None
-        bins = [c.reliability for c in chips if c.scored and c.reliability is not None]
+        bins = [c.reliability for c in sampled(chips) if c.reliability is not None]
         known = calibration(pooled_reliability(bins)) if bins else None
         billed = bill(held, costs) if costs else None
     except ValueError as err:

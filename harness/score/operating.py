@@ -17,6 +17,7 @@ from harness.score.clusters import Floats, StackMetric, metric
 from harness.score.confusion import ConfusionMatrix
 from harness.score.interval import Interval, interval
 from harness.score.paired import paired
+from harness.score.scenes import sampled, scene_names
 from harness.score.sweep import SweepPoint, pooled
 
 Sweep = tuple[SweepPoint, ...]
@@ -40,7 +41,7 @@ class Scene:
     chips: tuple[str, ...]
     """Chip ids."""
     role: str | None
-    """`tune`, `test` or `probe`; `mixed` where its chips differ; None where no AOI file says."""
+    """`tune` or `test`; `mixed` where its chips differ; None where no AOI file says."""
     sweep: Sweep
     """Added over the chips."""
 
@@ -48,36 +49,23 @@ class Scene:
 def scenes(chips: Sequence[ChipScore]) -> list[Scene]:
     """Scored chips with a sweep as scenes, in the order of their first chips.
 
-    Chips of one scene share ground or are of one cluster, directly or through others.
+    What a scene is, `harness.score.scenes` says. Chips of role `probe` choose no threshold and judge none: they are
+    left out.
 
     Raises:
         ValueError: Sweeps at other thresholds.
     """
-    home: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while home[name] != name:
-            name = home[name]
-        return name
-
-    first: dict[str, str] = {}
-    for chip in chips:
-        home.setdefault(chip.chip, chip.chip)
-        of_one = [other for other in chip.shares_ground or () if other in home]
-        if chip.cluster is not None:
-            of_one.append(first.setdefault(chip.cluster, chip.chip))
-        for other in of_one:
-            home[root(chip.chip)] = root(other)
+    names = scene_names(chips)
     groups: dict[str, list[ChipScore]] = {}
-    for chip in chips:
-        if chip.scored and chip.sweep:
-            groups.setdefault(root(chip.chip), []).append(chip)
+    for chip in sampled(chips):
+        if chip.sweep:
+            groups.setdefault(names[chip.chip], []).append(chip)
     out = []
     for group in groups.values():
         rows = [[SweepPoint(r.threshold, BinaryMatrix(r.tp, r.fp, r.fn, r.tn)) for r in c.sweep] for c in group]
         roles = {c.role for c in group}
-        names = tuple(c.chip for c in group)
-        out.append(Scene(" + ".join(names), names, roles.pop() if len(roles) == 1 else "mixed", pooled(rows)))
+        ids = tuple(c.chip for c in group)
+        out.append(Scene(" + ".join(ids), ids, roles.pop() if len(roles) == 1 else "mixed", pooled(rows)))
     return out
 
 
@@ -92,8 +80,18 @@ def choose(points: Sequence[SweepPoint], goal: Goal = best_iou) -> float | None:
     Returns:
         None where the goal is undefined at every threshold.
     """
-    known = [(value, -abs(p.threshold - 0.5), -p.threshold) for p in points if (value := goal(p.matrix)) is not None]
+    known = [
+        (value, -round(abs(p.threshold - 0.5), 9), -p.threshold)
+        for p in points
+        if (value := goal(p.matrix)) is not None
+    ]
     return -max(known)[2] if known else None
+
+
+def _chosen(given: Sequence[Scene], goal: Goal) -> float | None:
+    """The threshold that scenes choose together; None where they hold no pixel of class 1, which can choose none."""
+    points = pooled([s.sweep for s in given])
+    return choose(points, goal) if points[0].matrix.tp + points[0].matrix.fn else None
 
 
 def at(points: Sequence[SweepPoint], threshold: float) -> BinaryMatrix:
@@ -179,11 +177,11 @@ def leave_one_out(given: Sequence[Scene], goal: Goal = best_iou) -> Choice | str
         return f"{len(given)} scored scene{'' if len(given) == 1 else 's'}: there is no other to choose a threshold on"
     thresholds = []
     for held in given:
-        found = choose(pooled([s.sweep for s in given if s is not held]), goal)
+        found = _chosen([s for s in given if s is not held], goal)
         if found is None:
             return f"without {held.name} no threshold can be told from another: the others hold no class 1"
         thresholds.append(found)
-    own = choose(pooled([s.sweep for s in given]), goal)
+    own = _chosen(given, goal)
     if own is None:
         return "no scene holds class 1"
     matrices = tuple(at(s.sweep, t) for s, t in zip(given, thresholds, strict=True))
@@ -200,9 +198,11 @@ def by_role(given: Sequence[Scene], goal: Goal = best_iou) -> Choice | str:
     tune, test = ([s for s in given if s.role == role] for role in ("tune", "test"))
     if not tune or not test:
         return f"{len(tune)} scored scenes of role tune and {len(test)} of role test"
-    chosen, own = choose(pooled([s.sweep for s in tune]), goal), choose(pooled([s.sweep for s in test]), goal)
+    chosen, own = _chosen(tune, goal), _chosen(test, goal)
     if chosen is None or own is None:
-        return "no threshold can be told from another: the scenes hold no class 1"
+        return (
+            f"no threshold can be told from another: the {'tune' if chosen is None else 'test'} scenes hold no class 1"
+        )
     return Choice("tune scenes", len(tune), judged(test, chosen), judged(test, own))
 
 

@@ -25,7 +25,7 @@ from harness.bundle.archive import check_arrays, read_json, write_archive
 from harness.bundle.check import commit_known
 from harness.claims.groups import View
 from harness.errors import BundleError, RegistryError
-from harness.measure import _write_locks
+from harness.folders import write_locks
 from harness.records.bundle import NAME
 from harness.report.runs_table import render_runs
 from tests.bundle.made import CHIPS, LOCK, checkout, leaves, made_run, opened, put, resealed
@@ -522,5 +522,5 @@ def test_the_light_commands_load_nothing_heavy(root: Path) -> None:
 
 def test_a_run_keeps_the_locks_that_it_read_and_no_other(tmp_path: Path) -> None:
     read = {"a.lock.json": hashlib.sha256(b"as read").hexdigest(), "b.lock.json": hashlib.sha256(b"before").hexdigest()}
-    _write_locks(tmp_path / "locks", {"a.lock.json": b"as read", "b.lock.json": b"grown meanwhile"}, read)
+    write_locks(tmp_path / "locks", {"a.lock.json": b"as read", "b.lock.json": b"grown meanwhile"}, read)
     assert {p.name: p.read_bytes() for p in (tmp_path / "locks").iterdir()} == {"a.lock.json": b"as read"}

@@ -110,19 +110,22 @@ def write_folder(
     offset: int = 0,
     seed: int = 0,
     covers: Sequence[int] = COAST,
+    apart_m: float = 0.0,
 ) -> Path:
     """Write S2L2A/, S1RTC/, DEM/ and LULC/ with one chip an id, and return the folder.
 
-    Several timesteps become `<id>_t0.tif` and so on for Sentinel-1 and -2. Bands are named.
+    Several timesteps become `<id>_t0.tif` and so on for Sentinel-1 and -2. Bands are named. Each chip lies `apart_m`
+    east of the one before it; at 0 all share their ground.
     """
-    for name in ids:
+    for number, name in enumerate(ids):
+        east = number * apart_m
         dn, db, metres, codes = scene(name, size_px, timesteps, offset, seed, covers)
         radar = db if s1_unit == "dB" else (10 ** (db / 10)).astype(np.float32)
         for t in range(timesteps):
             file = f"{name}.tif" if timesteps == 1 else f"{name}_t{t}.tif"
             date = f"2024-0{4 + t}-15"
-            write_tif(path / "S2L2A" / file, dn[t].astype(np.int16), S2_BANDS, date=date)
-            write_tif(path / "S1RTC" / file, radar[t], ("VV", "VH"), date=date)
-        write_tif(path / "DEM" / f"{name}.tif", metres[None].astype(np.int16), ("DEM",))
-        write_tif(path / "LULC" / f"{name}.tif", codes[None])
+            write_tif(path / "S2L2A" / file, dn[t].astype(np.int16), S2_BANDS, shift_m=east, date=date)
+            write_tif(path / "S1RTC" / file, radar[t], ("VV", "VH"), shift_m=east, date=date)
+        write_tif(path / "DEM" / f"{name}.tif", metres[None].astype(np.int16), ("DEM",), shift_m=east)
+        write_tif(path / "LULC" / f"{name}.tif", codes[None], shift_m=east)
     return path

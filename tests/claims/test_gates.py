@@ -87,6 +87,15 @@ def test_two_clusters_leave_a_gate_undecided_however_high_the_value(view: View) 
     assert "Two clusters" in found.why
 
 
+def test_probes_answer_no_gate(view: View) -> None:
+    """Three chips chosen for what is on them, each missed, would pull a gate that 12 scenes pass."""
+    good = buildings(0.6, 0.02, 12)
+    missed = buildings(0.001, 0.0, 3).chips
+    probes = [c.model_copy(update={"chip": f"p{i}", "role": "probe"}) for i, c in enumerate(missed)]
+    found = asked(view, good.model_copy(update={"chips": [*good.chips, *probes]}))["buildings"]
+    assert found == asked(view, good)["buildings"]
+
+
 def test_clusters_that_weigh_like_two_leave_a_gate_undecided(view: View) -> None:
     big = [[[9000, 100], [100, 800 + 90 * i]] for i in range(2)]
     small = [[[900, 10], [10, 80 + i]] for i in range(2)]

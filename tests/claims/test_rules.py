@@ -14,6 +14,7 @@ from harness.claims.rules import Rules, own_rules, read_rules
 from harness.claims.verdicts import expected, judge, scenes_of
 from harness.errors import RegistryError
 from harness.records import Measurement
+from harness.report.clusters import beside
 from harness.score.equivalence import RULES
 
 ROOT = Path(__file__).parents[2]
@@ -83,10 +84,13 @@ def test_a_card_of_few_scenes_is_not_called_wrong_for_what_its_scenes_may_do(cla
     said = judge(claim, wide, scenes=2)
     assert said.word == "inconclusive"
     assert "assumed equal to ours" in said.why
+    assert "95 % prediction for 2 scenes" in said.why
+    assert "how many scenes stand behind its figure is read from the number of its chips (inference)" in said.why
     assert judge(claim, wide, scenes=10_000).word == "not reproduced"
     band = expected(wide, 2, own_rules())
     assert band is not None
     assert band.high is not None
+    assert "(inference)" in beside(wide, own_rules(), claim.tolerance, 2, inconclusive=True)
     assert abs(band.high - (0.50 + 2.200985 * 0.0114 * 7**0.5)) < 1e-6
 
 

@@ -139,3 +139,37 @@ def test_nothing_is_measured_without_a_split_or_under_two_schemes(
     assert scored(registry, schemes, "a", [chip("c1", split=None)], ["footprints"]) == []
     assert scored(registry, schemes, "a", [chip("c1")], ["footprints", "card"]) == []
     assert scored(registry, schemes, "b", [chip("c1")], ["footprints"]) == []
+
+
+def test_chips_chosen_for_what_is_on_them_enter_no_claim_about_a_set(
+    registry: Registry, schemes: dict[str, Scheme]
+) -> None:
+    probe = chip("c3", [[0, 50], [50, 0]], size=None).model_copy(update={"role": "probe"})
+    chips = [chip("c1", size=None), chip("c2", size=None)]
+    alone = scored(registry, schemes, "a", chips, ["footprints"])
+    assert scored(registry, schemes, "a", [*chips, probe], ["footprints"]) == alone
+
+
+def test_scenes_are_asked_for_where_the_report_says_inconclusive(
+    registry: Registry, schemes: dict[str, Scheme]
+) -> None:
+    """Without the card's own spread a figure is not reproduced; beside one other scene it may be luck."""
+    random = np.random.default_rng(2)
+    matrices = [random.multinomial(100, [0.54, 0.13, 0.13, 0.2]).reshape(2, 2).tolist() for _ in range(8)]
+    chips = [chip(f"c{i}", m, size=None) for i, m in enumerate(matrices)]
+    (claim,) = [c for c in registry.claims if c.quantity.metric == "mIoU"]
+    for scenes in (None, 1):
+        found = scored(registry, schemes, "a", chips, ["footprints"], scenes=lambda _, n=scenes: n)  # type: ignore[misc]
+        (measured,) = [m for m in found if m.quantity.metric == "mIoU"]
+        said = judge(claim, measured, None, scenes).word
+        assert said == ("not reproduced" if scenes is None else "inconclusive")
+        assert bool(measured.needed) is (said == "inconclusive")
+
+
+def test_a_claim_to_the_last_digit_asks_for_no_scenes(registry: Registry, schemes: dict[str, Scheme]) -> None:
+    exact = [c.model_copy(update={"tolerance": "rounding"}) for card in registry.cards for c in card.claims]
+    cards = [registry.cards[0].model_copy(update={"claims": exact})]
+    chips = [chip(f"c{i}", size=None) for i in range(4)]
+    found = scored(Registry(tuple(cards)), schemes, "a", chips, ["footprints"])
+    assert found
+    assert not any(m.needed for m in found)

@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix
 from harness.claims.families import Family
 from harness.cli import app
 from harness.errors import HarnessError, UnscoredError
-from harness.measure import _reserved
+from harness.folders import reserved
 from harness.records.run import RunRecord, read_run
 from tests.chips.made import write_folder
 from tests.models.conftest import ROOT
@@ -51,7 +51,7 @@ def place(narrow: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "eval" / f"{name}.yaml"
         path.parent.mkdir()
         path.write_text(text, encoding="utf-8")
-    write_folder(root / "chips", ids=("a", "b"), size_px=64)
+    write_folder(root / "chips", ids=("a", "b"), size_px=64, apart_m=5000)
     return root
 
 
@@ -150,7 +150,7 @@ def test_the_newest_run_is_latest_and_two_in_one_second_stand_apart(
     assert len(runs) == 2
     assert (tmp_path / "latest").resolve() in runs
     assert record(tmp_path).created == max(read_run(r / "run.json").created for r in runs)
-    assert _reserved(tmp_path, "same") != _reserved(tmp_path, "same")
+    assert reserved(tmp_path, "same") != reserved(tmp_path, "same")
 
 
 def test_pixels_exactly_at_a_threshold_are_below_it(done: Path) -> None:

@@ -87,6 +87,23 @@ def test_two_clusters_give_no_useful_interval_and_the_report_says_so() -> None:
     assert pooled.value == headlines(adapter(chips(4)))[0].value
 
 
+def test_probes_are_left_out_by_name(tmp_path: Path, view: View) -> None:
+    five = [c.model_copy(update={"role": "probe"}) if c.chip == "c2" else c for c in chips(5)]
+    found = sure(adapter(five), own_rules())
+    assert [row[0] for row in found.clusters().rows] == ["c0", "c1", "c3", "c4"]
+    assert (found.probes, found.left_out()) == (["c2"], "c2")
+    assert sure(adapter(chips(5)), own_rules()).probes == []
+
+    def edit(run: dict[str, Any]) -> None:
+        each = next(a for a in run["adapters"] if a["adapter"] == "buildings_nyc")
+        each["chips"][0]["role"] = "probe"
+
+    folder = made_run(tmp_path / "r", weights="published", edit=edit)
+    text = str(render_run(folder, view.families["terramind-nyc"], {**view.schemes, "two": TWO})["report.md"])
+    name = read_run(folder / "run.json").adapters[2].chips[0].chip
+    assert f"No chip is scored but those of role probe ({name}), which are no sample" in text
+
+
 def test_the_run_report_prints_it_and_gates_too(tmp_path: Path, view: View) -> None:
     def edit(run: dict[str, Any]) -> None:
         each = next(a for a in run["adapters"] if a["adapter"] == "buildings_nyc")

@@ -143,6 +143,7 @@ def test_roles_choose_on_tune_scenes(tmp_path: Path, family: Family, schemes: di
     assert "| 2 tune scenes | 1 scene |" in part
     assert "instead of choosing on the tune scenes" in part
     assert "No two of the chips share ground; each is a scene." in part
+    assert "Left out here, as role probe is chosen for what is on it: d." in part
 
 
 def test_one_scored_scene_chooses_nothing_and_says_so(

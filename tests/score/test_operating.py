@@ -122,6 +122,21 @@ def test_one_scene_or_none_with_the_class_chooses_nothing() -> None:
     assert str(leave_one_out([empty, full])).startswith("without f no threshold can be told")
 
 
+def test_scenes_without_the_class_choose_no_threshold_even_where_false_alarms_would() -> None:
+    """IoU is 0 at one threshold and undefined at the other: that is no choice."""
+    empty = scene("e", [(0.4, 0, 3, 0, 6), (0.6, 0, 0, 0, 9)], role="tune")
+    full = scene("f", [(0.4, 4, 1, 0, 4), (0.6, 2, 0, 2, 5)], role="test")
+    assert str(leave_one_out([empty, full])).startswith("without f no threshold can be told")
+    assert str(by_role([empty, full])).endswith("the tune scenes hold no class 1")
+    swapped = [Scene(s.name, s.chips, r, s.sweep) for s, r in ((empty, "test"), (full, "tune"))]
+    assert str(by_role(swapped)).endswith("the test scenes hold no class 1")
+
+
+@pytest.mark.parametrize("pair", [(0.1, 0.9), (0.2, 0.8), (0.3, 0.7), (0.4, 0.6)])
+def test_of_two_equally_near_the_lower_is_taken_whatever_the_last_bit_says(pair: tuple[float, float]) -> None:
+    assert choose(scene("a", [(t, 4, 1, 1, 4) for t in pair]).sweep) == pair[0]
+
+
 def test_ties_go_to_the_threshold_nearest_one_half_then_to_the_lower() -> None:
     rows = [(t, 4, 1, 1, 4) for t in (0.1, 0.45, 0.55, 0.9)]
     assert choose(scene("a", rows).sweep) == 0.45
