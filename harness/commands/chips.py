@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.console import err, live_clients, out, progress
+from harness.commands.console import err, live_clients, out, progress, refuse
 from harness.errors import RegistryError, UnscoredError
 
 if TYPE_CHECKING:
@@ -49,10 +49,14 @@ def chips(
     sources = Sources(cap_bytes=round(cap_gb * 1e9))
     if sum((bool(locks), verify, prune)) != 1:
         raise RegistryError("give locks to read, --verify or --prune: one of the three")
-    if drop and not verify:
-        raise RegistryError("--drop goes with --verify")
-    if not locks and (only or scheduler):
-        raise RegistryError("--aoi and --scheduler go with locks to read")
+    if not verify:
+        refuse(("drop",), "--verify")
+    if not locks:
+        refuse(("recipe", "only", "scheduler", "workers", "root"), "locks to read")
+    if scheduler != "local":
+        refuse(("workers",), "--scheduler local")
+    if verify:
+        refuse(("cap_gb",), "locks to read or --prune")
     if verify:
         _verify(sources, drop, as_json)
     elif prune:

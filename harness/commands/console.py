@@ -6,14 +6,19 @@ import importlib.util
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from typer._click.core import ParameterSource  # typer 0.29 brings its own click, whose context no other one sees
+from typer._click.globals import get_current_context
 
-from harness.errors import RegistryError
+from harness.errors import RegistryError, StackError
+
+INSTALL = "pip install 'eo-adapter-harness[models,live,twin]', or run the command through nox in a checkout"
+"""What brings every package that some command needs; pip finds the name where the harness is installed."""
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -57,6 +62,33 @@ def declared(pairs: list[str]) -> dict[str, str]:
     return units
 
 
+def refuse(names: Iterable[str], goes_with: str) -> None:
+    """Refuse options that were typed and would be ignored.
+
+    Args:
+        names: Parameters of the running command, as its function names them.
+        goes_with: What they need, as the message says it.
+
+    Raises:
+        RegistryError: One was typed, be it with its default.
+        KeyError: The command has no such parameter.
+    """
+    context = get_current_context()
+    options = {each.name: max(each.opts, key=len) for each in context.command.params}
+    for name in names:
+        spelled = options[name]
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise RegistryError(f"{spelled} goes with {goes_with}")
+
+
+def not_installed(error: ModuleNotFoundError) -> StackError | None:
+    """What to say where a package is missing; None where the module is our own, which is a defect."""
+    name = (error.name or "harness").partition(".")[0]
+    if name == "harness":
+        return None
+    return StackError(f"{name} is not installed; models, imagery, services and the twin come with extras: {INSTALL}")
+
+
 def live_clients(command: str) -> None:
     """Nothing, if the clients of the live services are installed.
 
@@ -65,7 +97,7 @@ def live_clients(command: str) -> None:
     """
     wanted = ("pystac_client", "planetary_computer", "huggingface_hub", "pyarrow", "shapely", "pyproj", "rasterio")
     if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:
-        raise RegistryError(f"{command} needs {', '.join(missing)}: pip install '.[models,live]' in the checkout")
+        raise RegistryError(f"{command} needs {', '.join(missing)}, which come with extras; {INSTALL}")
 
 
 def typed() -> str:

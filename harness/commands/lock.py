@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.console import err, live_clients, out, progress, short
+from harness.commands.console import err, live_clients, out, progress, refuse, short
 from harness.errors import RegistryError, UnscoredError
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ def lock(
     """
     live_clients("harness lock")
     if split is not None:
-        if aois or check or recipe or only or renew or address:
-            raise RegistryError("--split goes without AOI files, --recipe, --aoi, --check, --renew and --address")
+        if aois:
+            raise RegistryError("--split goes without AOI files: its scenes are Major-TOM's")
+        refuse(("check", "recipe", "only", "renew", "catalogue", "address"), "AOI files, not --split")
         _split(variant, grids, worldcover or [], published or [], file, as_json, root)
         return
-    if worldcover or published or grids:
-        raise RegistryError("--worldcover, --published and --grids go with --split card")
+    refuse(("variant", "worldcover", "published", "grids"), "--split card")
     from harness.locking import Sources
 
     sources = Sources(catalogue.value, address)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.console import declared, err, live_clients, out, progress, short, typed
+from harness.commands.console import declared, err, live_clients, out, progress, refuse, short, typed
 from harness.commands.lock import Catalogue
 from harness.commands.report import render_run
 from harness.errors import RegistryError, SourceError, UnscoredError
@@ -97,36 +96,41 @@ def reproduce(
 
     Example: harness reproduce --source files --chips my-chips --weights my-weights --recipe pretraining
     """
-    of_run = {"--weights": weights, "--task": tasks, "--greedy": greedy}
-    of_files = {"--chips": chips, "--labels": labels, "--declare": declare}
-    of_lock = {"--aoi": aois, "--scheme": scheme, "--footprints": footprints}
+    of_run = ("weights", "recipe", "tasks", "device", "dtype", "bn", "seed", "greedy")
+    of_files = ("chips", "labels", "declare")
+    of_lock = ("aois", "scheme", "footprints")
+    of_live = ("require_live", "catalogue", "address")
     if live and source is not None:
         raise RegistryError("--live makes its own locks; give either --live or --source")
     if source is None and not live:
-        _none(of_run, "--source or --live")
-        _none(of_files, "--source files")
-        _none({**of_lock, "--lock": locks}, "--source lock")
-        _none({"--require-live": require_live, "--address": address}, "--live")
+        refuse(of_run, "--source or --live")
+        refuse(of_files, "--source files")
+        refuse((*of_lock, "locks"), "--source lock")
+        refuse(of_live, "--live")
         if check and twin:
             raise RegistryError("--check writes nothing; run --twin without it")
+        if not twin:
+            refuse(("scenes", "twin_seed"), "--twin")
         _reproduce_cards(family, check, folder, root)
         if twin:
             _twin(scenes, twin_seed, folder, root)
         return
-    _none({"--twin": twin}, "neither --source nor --live")
+    refuse(("twin", "scenes", "twin_seed"), "neither --source nor --live")
     if check:
         raise RegistryError("--check goes without --source and --live: it compares the committed reports")
     if source is Source.files:
-        _none({**of_lock, "--lock": locks}, "--source lock")
+        refuse((*of_lock, "locks"), "--source lock")
         if chips is None:
             raise RegistryError("--source files needs --chips FOLDER; docs/chips-folder.md shows the form")
     else:
-        _none(of_files, "--source files")
+        refuse(of_files, "--source files")
         live_clients("reproduce --live" if live else "reproduce --source lock")
     if source is Source.lock and not locks:
         raise RegistryError("--source lock needs --lock FILE; `harness lock` writes one")
-    if not live:
-        _none({"--require-live": require_live, "--address": address}, "--live")
+    if live:
+        refuse(("locks",), "--source lock")
+    else:
+        refuse(of_live, "--live")
     from harness.measure import Request, measure
 
     request = Request(
@@ -162,13 +166,14 @@ def reproduce(
 def _twin(scenes: int, seed: int, folder: Path | None, root: Path | None) -> None:
     """Run the self-check, write its page, and fail where it does."""
     live_clients("reproduce --twin")
-    from harness.places import eval_folder, write_file
+    from harness.places import eval_folder, write_file, written_under
     from harness.report.twin import FULL, NAME, page
-    from harness.selfcheck import ALL, DRAWS, MANY, SHIFT, refuse, selfcheck
+    from harness.selfcheck import ALL, DRAWS, MANY, SHIFT, selfcheck
+    from harness.selfcheck import refuse as failed
 
     with progress() as step:
         done = selfcheck(step, scenes, draws=MANY if scenes >= ALL else DRAWS, seed=seed)
-    path = (folder or eval_folder(root) / "reports") / (FULL if scenes >= ALL else NAME)
+    path = (folder or written_under(eval_folder(root)) / "reports") / (FULL if scenes >= ALL else NAME)
     for name, drawn in done.figures.items():
         write_file(path.parent / "figures" / f"{path.stem}-{name}", drawn)
     write_file(
@@ -190,14 +195,7 @@ def _twin(scenes: int, seed: int, folder: Path | None, root: Path | None) -> Non
         f"{sum(row.verdict == 'reproduced' for row in done.other)} of {len(done.other)} on others",
         markup=False,
     )
-    refuse(done)
-
-
-def _none(options: Mapping[str, object], goes_with: str) -> None:
-    """Refuse options that would be ignored."""
-    for name, value in options.items():
-        if value:
-            raise RegistryError(f"{name} goes with {goes_with}")
+    failed(done)
 
 
 def _live(request: Request, catalogue: Catalogue, address: str | None, required: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.console import err, live_clients, out, progress, short
+from harness.commands.console import err, live_clients, out, progress, refuse, short
 from harness.errors import RegistryError
 
 
@@ -39,15 +39,18 @@ def train(
 
     Example: harness train config.yaml --smoke
     """
-    if not smoke and export:
-        raise RegistryError("--export goes with --smoke; a training writes to --out")
-    if labels and not chips:
-        raise RegistryError("--labels goes with --chips; locks bring their labels")
+    if not smoke:
+        refuse(("export",), "--smoke; a training writes to --out")
+    if not chips:
+        refuse(("labels",), "--chips; locks bring their labels")
+    if not (locks or held_out):
+        refuse(("footprints",), "--lock")
     if not smoke:
         _fit(config, folder, chips, labels or [], locks or [], held_out or [], footprints, replace, as_json, root)
         return
-    if chips or labels or locks or held_out or folder or root:
-        raise RegistryError("--smoke goes without --chips, --labels, --lock, --held-out, --out and --root")
+    refuse(("chips", "labels", "locks", "held_out", "footprints", "folder", "root"), "a training, not --smoke")
+    if export is None:
+        refuse(("replace",), "--out or --export")
     from harness.models.training.export import config_of, export_adapter
     from harness.models.training.smoke import smoke as run
     from harness.models.training.smoke import words

@@ -125,9 +125,18 @@ def test_a_list_that_cannot_be_had_is_an_exit_status_and_the_split_is_written(
     assert CardSplit.model_validate_json((tmp_path / "split.json").read_bytes()).ids("test") == IDS
 
 
-@pytest.mark.parametrize("words", [("--check=x.json",), ("--recipe=card",), ("--renew",), ("aois.geojson",)])
-def test_options_of_the_other_kind_of_lock_are_refused(words: tuple[str, ...]) -> None:
-    with pytest.raises(RegistryError, match="--split goes without"):
-        app(["lock", "--split=card", *words], standalone_mode=False)
-    with pytest.raises(RegistryError, match="go with --split card"):
-        app(["lock", "--grids"], standalone_mode=False)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--split=card", "--check=x.json"), "--check goes with AOI files"),
+        (("--split=card", "--recipe=training-code"), "--recipe goes with AOI files"),
+        (("--split=card", "--renew"), "--renew goes with AOI files"),
+        (("--split=card", "--catalogue=planetary-computer"), "--catalogue goes with AOI files"),
+        (("--split=card", "aois.geojson"), "--split goes without AOI files"),
+        (("--grids",), "--grids goes with --split card"),
+        (("--variant=lulc",), "--variant goes with --split card"),
+    ],
+)
+def test_options_of_the_other_kind_of_lock_are_refused(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(RegistryError, match=said):
+        app(["lock", *words], standalone_mode=False)
