@@ -6,6 +6,7 @@ any run of ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -130,25 +131,30 @@ def ratio(dividend: CallCost, divisor: CallCost) -> Figure:
     return Figure(value=a.value / b.value, low=a.low / b.high, high=a.high / b.low, n=n, of=n, unit="1")
 
 
-def compare_ratio(claim: Claim, ours: Figure | None, of: str) -> Row:
-    """A published ratio of two latencies, such as `runtime about doubled`, beside ours.
+def compare_ratio(claim: Claim, pair: tuple[CallCost, CallCost] | None, of: str) -> Row:
+    """A published ratio of two latencies, such as `runtime about doubled`, beside ours under equal conditions.
 
     Args:
         claim: Its metric is `cost_ratio`.
-        ours: Of `ratio`; None where the two were not both measured.
+        pair: Dividend and divisor; None where the two were not both measured.
         of: The two calls in words.
+
+    Raises:
+        ValueError: As `ratio`.
     """
-    stated = _stated(claim)
-    missing = tuple(UNSTATED.format(words) for key, words in STATED.items() if key not in stated)
+    found = None if pair is None else ratio(*pair)
+    missing = list(_missing(claim, None if pair is None else pair[0]))
+    if pair is not None:
+        missing += [f"{pair[1].adapter} falls short of the protocol: {s}" for s in pair[1].shortfalls]
     if missing:
-        return Row(claim, "not comparable", missing, ours, of)
-    if ours is None or ours.value is None:
-        return Row(
-            claim, "not measured", (ours.reason if ours and ours.reason else f"{of}: not both measured",), ours, of
-        )
-    if ours.low is None or ours.high is None:
-        return Row(claim, "inconclusive", ("ours has no interval: one window",), ours, of)
-    return Row(claim, _judged(claim, ours.low, ours.high), (), ours, of)
+        return Row(claim, "not comparable", tuple(missing), found, of)
+    if found is None:
+        return Row(claim, "not measured", (f"{of}: not both measured",), None, of)
+    if found.value is None:
+        return Row(claim, "not measured", (found.reason or "no reason was kept",), found, of)
+    if found.low is None or found.high is None:
+        return Row(claim, "inconclusive", ("ours has no interval: one window",), found, of)
+    return Row(claim, _judged(claim, found.low, found.high), (), found, of)
 
 
 def _missing(claim: Claim, ours: CallCost | None) -> Iterable[str]:
@@ -159,7 +165,7 @@ def _missing(claim: Claim, ours: CallCost | None) -> Iterable[str]:
         if key not in stated:
             yield UNSTATED.format(words)
         elif key == "calls":
-            if not stated[key].isdigit() or int(stated[key]) < FEWEST_CALLS:
+            if not re.fullmatch("[0-9]+", stated[key]) or int(stated[key]) < FEWEST_CALLS:
                 yield f"{stated[key]} calls; {FEWEST_CALLS} are needed"
         elif ours is not None and _plain(stated[key]) != mine[key]:
             yield f"{words}: {stated[key]} there, {mine[key]} here"

@@ -59,7 +59,11 @@ def claim(value: str, unit: str, metric: str, **conditions: str | None) -> Claim
     return Claim.model_validate(
         {
             "id": "card/one",
-            "quantity": {"subject": "buildings_nyc", "metric": metric, "conditions": stated},
+            "quantity": {
+                "subject": "tim_nyc" if metric == "cost_ratio" else "buildings_nyc",
+                "metric": metric,
+                "conditions": stated,
+            },
             "value": value,
             "unit": unit,
             "source": {"repository": "owner/name"},
@@ -135,11 +139,34 @@ def test_about_doubled_is_held_against_a_ratio_of_two_calls_under_like_condition
     assert a.low is not None and a.high is not None and b.low is not None and b.high is not None  # noqa: PT018
     assert (found.low, found.high) == (a.low / b.high, a.high / b.low)
     doubled = claim("~2", "1", "cost_ratio", of="runtime", stage="forward")
-    assert compare_ratio(doubled, found, "tim over plain").verdict == "reproduced"
+    pair = (ours(1.0, "tim_nyc"), plain)
+    assert compare_ratio(doubled, pair, "tim over plain").verdict == "reproduced"
     assert compare_ratio(doubled, None, "tim over plain").verdict == "not measured"
-    assert compare_ratio(claim("~2", "1", "cost_ratio", batch=None), found, "x").verdict == "not comparable"
+    assert compare_ratio(claim("~2", "1", "cost_ratio", batch=None), pair, "x").verdict == "not comparable"
     with pytest.raises(ValueError, match="dtype: bfloat16 and float32"):
         ratio(ours(1.0, "tim_nyc", dtype="bfloat16"), plain)
+
+
+@pytest.mark.parametrize(
+    ("stated", "mine", "words"),
+    [
+        ({"device": "H100"}, {}, "the device: H100 there, M3 Air here"),
+        ({"dtype": "cpu bf16"}, {}, "the precision: cpu bf16 there"),
+        ({"batch": "64"}, {}, "the batch: 64 there, 1 here"),
+        ({"chip_px": "512"}, {}, "the chip's size: 512 there"),
+        ({"calls": "1"}, {}, "1 calls; 10 are needed"),
+        ({"calls": "\N{SUPERSCRIPT TWO}0"}, {}, "calls; 10 are needed"),
+        ({}, {"weights": "random"}, "random weights"),
+    ],
+)
+def test_a_ratio_is_compared_under_equal_conditions_only(
+    stated: dict[str, str], mine: dict[str, Any], words: str
+) -> None:
+    pair = (ours(1.0, "tim_nyc", **mine), ours(0.5, **mine))
+    row = compare_ratio(claim("~2", "1", "cost_ratio", of="runtime", **{"stage": "forward", **stated}), pair, "x")
+    assert row.verdict == "not comparable"
+    assert any(words in each for each in row.missing), row.missing
+    assert row.ours is not None and row.ours.value == pytest.approx(2.0, rel=0.05)  # noqa: PT018
 
 
 def test_a_square_kilometre_is_mapped() -> None:
