@@ -118,6 +118,7 @@ def as_record(found: Bridge) -> ResultRecord:
         unexplained=found.unexplained,
         band=found.band,
         band_why=found.band_why,
+        unexplained_reading=found.unexplained_reading,
         unexplained_beyond=found.unexplained_beyond,
         n=found.n,
         verdict=found.verdict,

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, e.g. eval/runs/latest.")] = Path("eval/runs/latest"),
+    run: Annotated[Path, typer.Argument(help="Folder of a run or a bridge, e.g. eval/runs/latest.")] = Path(
+        "eval/runs/latest"
+    ),
     root: Annotated[Path | None, typer.Option(help="Checkout with an eval/ folder.")] = None,
     fn_cost: Annotated[
         float | None,
@@ -29,6 +31,7 @@ def report(
     """Render a run's report again from its record, without torch, byte for byte.
 
     With costs it says at which threshold they are least; render without them to have the report as it was.
+    A folder that `harness ablate` wrote has its page and figure rendered again.
 
     Example: harness report eval/runs/latest --fn-cost 5 --fp-cost 1
     """
@@ -40,7 +43,25 @@ def report(
             costs = Costs(1.0 if fn_cost is None else fn_cost, 1.0 if fp_cost is None else fp_cost)
         except ValueError as err:
             raise RegistryError(f"--fn-cost, --fp-cost: {err}") from err
+    if not (run / "run.json").exists():
+        out.print(f"Bridge: {short(_bridge(run, costs))}", markup=False)
+        return
     out.print(f"Report: {short(render_run(run, root, costs))}", markup=False)
+
+
+def _bridge(folder: Path, costs: Costs | None) -> Path:
+    """Render the page of a bridge into its folder; returns the page."""
+    from harness.records.bridge import FILE
+    from harness.report.bridge import write_bridge_report
+
+    if not (folder / FILE).exists():
+        raise RegistryError(
+            f"{folder}: holds neither run.json, which `harness reproduce` writes, nor {FILE}, which `harness ablate` "
+            "writes; name the folder of a run or a bridge"
+        )
+    if costs is not None:
+        raise RegistryError(f"{folder}: holds a bridge; --fn-cost and --fp-cost go with a run")
+    return write_bridge_report(folder)[-1]
 
 
 def render_run(folder: Path, root: Path | None, costs: Costs | None = None) -> Path:

@@ -147,6 +147,8 @@ class ResultRecord(Strict):
     """Sampling band on what is unexplained."""
     band_why: str
     """What the band is, or why there is none."""
+    unexplained_reading: str
+    """The same in words, or why it is not known."""
     unexplained_beyond: bool
     """Whether it is beyond what other scenes would do."""
     n: int

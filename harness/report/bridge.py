@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from harness.places import write_file
@@ -28,6 +33,9 @@ MARK = "random weights: mechanics only"
 
 SAME = 1e-12
 """Figures computed again may differ by rounding of floats alone."""
+
+BELOW_IN = 0.42
+"""Inches from the axis to the legend: room for its figures and its name."""
 
 WRAP = 19
 """Characters of a label line beside a bar."""
@@ -107,7 +115,24 @@ def waterfall(record: BridgeRecord) -> str:
         axes.grid(visible=False, axis="y")
         if record.weights == "random":
             axes.set_title(MARK, fontsize=11, color="#a50f15", loc="left", fontweight="bold")
+        below = -(BELOW_IN + axes.xaxis.labelpad / 72) / (figure.get_figheight() * axes.get_position().height)
+        figure.legend(
+            handles=_legend({b.kind for b in rows}),
+            loc="upper center",
+            bbox_to_anchor=(0.4, below),
+            bbox_transform=axes.transAxes,
+            ncol=2,
+            fontsize=10,
+        )
         return svg(figure)
+
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "share": {"facecolor": RERUN},
+    "quiet": {"facecolor": "white", "edgecolor": RERUN, "hatch": "////", "linewidth": 1.0},
+    "rest": {"facecolor": ONES},
+}
+"""How each kind of bar is drawn, whatever its factor; a bar and its entry in the legend look the same."""
 
 
 def _bar(axes: Axes, y: int, bar: Bar) -> None:
@@ -115,12 +140,7 @@ def _bar(axes: Axes, y: int, bar: Bar) -> None:
     if bar.kind == "level":
         axes.plot([bar.right, bar.right], [y - 0.36, y + 0.36], color=CARD, lw=5, solid_capstyle="butt", zorder=3)
         return
-    look = {
-        "share": {"color": RERUN},
-        "quiet": {"facecolor": "white", "edgecolor": RERUN, "hatch": "////", "linewidth": 1.0},
-        "rest": {"color": ONES},
-    }[bar.kind]
-    axes.barh(y, bar.right - bar.left, left=bar.left, height=0.56, zorder=2, **look)  # type: ignore[arg-type]
+    axes.barh(y, bar.right - bar.left, left=bar.left, height=0.56, zorder=2, **LOOKS[bar.kind])
     if bar.low is not None and bar.high is not None:
         if bar.kind == "rest":
             axes.barh(
@@ -140,6 +160,24 @@ def _bar(axes: Axes, y: int, bar: Bar) -> None:
             axes.plot([end, end], [y - 0.13, y + 0.13], color="black", lw=1.4, zorder=3)
     if abs(bar.effect) < SAME:
         axes.plot([bar.right, bar.right], [y - 0.28, y + 0.28], color=GREY, lw=2, zorder=2)
+
+
+LEGEND: dict[str, str] = {
+    "level": "figure",
+    "share": "effect of a difference",
+    "quiet": "no detectable effect",
+    "rest": "unexplained",
+}
+"""What each kind of row is, in the order of the legend."""
+
+
+def _legend(kinds: Collection[str]) -> list[Artist]:
+    """One entry for each kind that is drawn."""
+    made: dict[str, Artist] = {
+        "level": Line2D([], [], color=CARD, lw=5, solid_capstyle="butt", label=LEGEND["level"]),
+        **{kind: Patch(**LOOKS[kind], label=LEGEND[kind]) for kind in LOOKS},
+    }
+    return [made[kind] for kind in LEGEND if kind in kinds]
 
 
 def _names(record: BridgeRecord) -> tuple[str, str]:
@@ -227,6 +265,7 @@ def render_bridge(folder: Path) -> dict[str, str]:
             r=record.result,
             names=_names(record),
             random=record.weights == "random",
+            nothing=record.result.verdict == "told" and not any(s.detectable for s in record.result.shares),
             scored=[c for c in record.chips if c.scored],
             unscored=[c for c in record.chips if not c.scored],
             factors={f.id: f for f in record.factors},

@@ -37,6 +37,11 @@ MOSTLY: Final = 0.8
 """Part of all that is large enough to be spoken of that must be established. Set 2026-11-21."""
 
 
+BEYOND: Final = "beyond what other scenes would do"
+UNTESTABLE: Final = "not testable"
+MIGHT: Final = "other scenes might show up to"
+
+
 @dataclass(frozen=True)
 class Share:
     """One bar."""
@@ -91,6 +96,8 @@ class Bridge:
     """What was found, made of the numbers."""
     band_why: str = ""
     """What the band is, or why there is none."""
+    unexplained_reading: str = ""
+    """`unexplained` in words: beyond what other scenes would do, not beyond it, or why that is not known."""
     unexplained_beyond: bool = False
     """Whether `unexplained` is at least the floor and beyond what other scenes would do."""
     level: float = LEVEL
@@ -166,6 +173,7 @@ def bridge(
     shares = tuple(made[f.id] for f in factors)
     start, end = float(values[0]), float(values[-1])
     beyond = rest is not None and abs(rest.value) >= floor and _past(rest, family[-1], claim_scenes, level)
+    reading = "" if rest is None else _reading(rest, family[-1], beyond, claim_scenes, floor, level)
     verdict, why = _verdict(shares, len(all_corners.clusters), floor)
     unexplained = None if rest is None else rest.value
     band = None if rest is None or rest.half is None else (rest.value - rest.half, rest.value + rest.half)
@@ -182,8 +190,9 @@ def bridge(
         n=len(all_corners.clusters),
         verdict=verdict,
         why=why,
-        sentence=_sentence(name, start, end, shares, claimed, unexplained, band, beyond, verdict, why),
+        sentence=_sentence(name, start, end, shares, claimed, unexplained, band, reading, verdict, why),
         band_why="" if rest is None else rest.why,
+        unexplained_reading=reading,
         unexplained_beyond=beyond,
         level=level,
         floor=floor,
@@ -200,6 +209,20 @@ def _past(rest: Tested, p: float | None, scenes: Scenes, level: float) -> bool:
     return scenes == "same" or (p is not None and p < 1 - level)
 
 
+def _reading(rest: Tested, p: float | None, beyond: bool, scenes: Scenes, floor: float, level: float) -> str:
+    """The remainder in words."""
+    small = f"less than {100 * floor:g} points"
+    if scenes == "same":
+        return "on the same scenes, where no sampling lies between" if beyond else f"{small}, on the same scenes"
+    if rest.half is None:
+        return "whether other scenes would do that is not known: there is no band"
+    if p is None:
+        return "whether other scenes would do that is not known: the band is not useful"
+    if beyond:
+        return BEYOND
+    return f"{small}, though {BEYOND}" if _past(rest, p, scenes, level) else f"not {BEYOND}"
+
+
 def _share(
     factor: Factor, test: Tested, p: float | None, first: float, last: float, floor: float, level: float
 ) -> Share:
@@ -208,33 +231,45 @@ def _share(
     sure = p is not None and p < 1 - level
     found = sure and abs(value) >= floor
     if found:
-        why = "beyond what other scenes would do"
+        why = BEYOND
     elif abs(value) < floor and sure:
         why = f"no detectable effect: smaller than {100 * floor:g} points"
+    elif p is None and abs(value) >= SAME:
+        why = f"{UNTESTABLE}; {test.why}"
     else:
         why = "no detectable effect"
         if test.why:
             why += f"; {test.why}"
         elif low is not None and high is not None:
-            reach = max(abs(low), abs(high))
-            why += f"; other scenes might show up to {100 * reach:.1f} points"
+            why += f"; {MIGHT} {100 * max(abs(low), abs(high)):.1f} points"
     return Share(factor, value, low, high, first, last, found, why, p)
 
 
+def _untestable(share: Share) -> bool:
+    """Whether something changed and no p says what other scenes would do."""
+    return share.p is None and abs(share.effect) >= SAME
+
+
 def _verdict(shares: Sequence[Share], n: int, floor: float) -> tuple[Verdict, str]:
-    open_ones = [s for s in shares if abs(s.effect) >= max(floor, SAME) and not s.detectable]
-    if not open_ones:
-        return "told", f"each share of {100 * floor:g} points or more is beyond what other scenes would do"
+    open_ones = [s for s in shares if not s.detectable and (abs(s.effect) >= max(floor, SAME) or _untestable(s))]
     large = math.fsum(abs(s.effect) for s in shares if abs(s.effect) >= floor)
+    if not open_ones and large:
+        return "told", f"each share of {100 * floor:g} points or more is {BEYOND}"
+    if not open_ones:
+        reach = max(
+            (max(abs(s.low), abs(s.high)) for s in shares if s.low is not None and s.high is not None), default=0
+        )
+        more = f", though {MIGHT} {100 * reach:.1f} points" if reach >= floor else ""
+        return "told", f"no share reaches {100 * floor:g} points{more}"
     sure = math.fsum(abs(s.effect) for s in shares if s.detectable)
     said = ", ".join(
         f"{s.factor.id} {points(s.effect)}"
         + ("" if s.low is None or s.high is None else f" [{points(s.low)}, {points(s.high)}]")
         for s in open_ones
     )
-    reasons = sorted({s.why.removeprefix("no detectable effect; ") for s in open_ones if s.p is None})
+    reasons = sorted({s.why.removeprefix(f"{UNTESTABLE}; ") for s in open_ones if s.p is None})
     because = "; ".join(reasons) if reasons else f"{n} scenes do not separate this from their own spread"
-    if sure >= MOSTLY * large:
+    if sure and sure >= MOSTLY * large:
         return "told", f"{100 * sure / large:.0f} % of the larger shares are established; open stays {said}: {because}"
     return "cannot be told", f"{said}: {because}"
 
@@ -247,7 +282,7 @@ def _sentence(
     claimed: float | None,
     unexplained: float | None,
     band: tuple[float, float] | None,
-    beyond: bool,
+    reading: str,
     verdict: Verdict,
     why: str,
 ) -> str:
@@ -260,14 +295,12 @@ def _sentence(
     for share in sorted((s for s in shares if s.detectable), key=lambda s: -abs(s.effect)):
         between = "" if share.low is None or share.high is None else f" [{points(share.low)}, {points(share.high)}]"
         parts.append(f"{share.factor.id} explains {points(share.effect)}{between}")
-    quiet = [f"{s.factor.id} ({points(s.effect)})" for s in shares if not s.detectable]
-    if quiet:
-        parts.append(f"no detectable effect of {', '.join(quiet)}")
-    if unexplained is not None and band is not None:
-        state = "beyond" if beyond else "not beyond"
-        within = f"[{points(band[0])}, {points(band[1])}]"
-        parts.append(f"{points(unexplained)} stays unexplained, {state} what other scenes would do {within}")
-    elif unexplained is not None:
-        parts.append(f"{points(unexplained)} stays unexplained")
+    for words, of in (("no detectable effect of", False), (f"{UNTESTABLE}:", True)):
+        quiet = [f"{s.factor.id} ({points(s.effect)})" for s in shares if not s.detectable and _untestable(s) is of]
+        if quiet:
+            parts.append(f"{words} {', '.join(quiet)}")
+    if unexplained is not None:
+        within = "" if band is None else f" [{points(band[0])}, {points(band[1])}]"
+        parts.append(f"{points(unexplained)} stays unexplained, {reading}{within}")
     said = f"{ends}: a gap of {points(gap)} points; {'; '.join(parts)}."
     return said if verdict == "told" else f"{said} Cannot be told: {why}."

@@ -180,8 +180,8 @@ def _back(slope: Floats, stride_px: int) -> Floats:
 def fit(label: NDArray[np.integer[Any]], classes: int, stride_px: int, steps: int = STEPS) -> Fitted:
     """Look for the logits whose interpolated map agrees best with the label.
 
-    Gradient ascent (Adam: Kingma and Ba 2015) on the soft Jaccard index: of class 1 for two classes, of all classes
-    that the label holds, averaged, for more. Every few steps the map is counted as it would be scored, and
+    Gradient ascent (Adam: Kingma and Ba, arXiv:1412.6980) on the soft Jaccard index: of class 1 for two classes, of
+    all classes that the label holds, averaged, for more. Every few steps the map is counted as it would be scored, and
     the best one is kept; the start is counted, too. For two classes single logits are moved afterwards. What comes
     out is reached, hence no upper bound: on 30 made maps of four logits it ends 0.009 below the best of all
     logits tried on average, 0.14 at worst.

@@ -67,7 +67,8 @@ class Spread:
     error: Floats
     """(rows,); NaN where a value hangs on one cluster, or a population has only one."""
     df: Floats
-    """(rows,) degrees of freedom, by Satterthwaite over the populations; NaN where there is no error."""
+    """(rows,) degrees of freedom, by Satterthwaite (1946; the paper itself not looked up, the formula as
+    von Davier, arXiv:2409.14606, attributes it) over the populations; NaN where there is no error."""
     effective: float
     """Clusters of equal weight that the smallest population amounts to."""
 

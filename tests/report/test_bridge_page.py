@@ -16,7 +16,8 @@ from markdown_it import MarkdownIt
 
 from harness.ablate.published import Wanted
 from harness.ablate.result import computed, corners_of
-from harness.errors import RegistryError
+from harness.cli import app
+from harness.errors import BundleError, RegistryError
 from harness.records.bridge import (
     BridgeRecord,
     ChipRecord,
@@ -26,7 +27,7 @@ from harness.records.bridge import (
     PublishedRecord,
     write_bridge,
 )
-from harness.report.bridge import bars, render_bridge, write_bridge_report
+from harness.report.bridge import LEGEND, _legend, bars, render_bridge, write_bridge_report
 from harness.score.confusion import ConfusionMatrix
 from harness.score.shapley import corner_sets
 
@@ -112,6 +113,11 @@ def page(folder: Path) -> str:
     return render_bridge(folder)["bridge.md"]
 
 
+def render_text(made: BridgeRecord, folder: Path) -> str:
+    write_bridge(made, folder)
+    return page(folder)
+
+
 def test_the_page_says_what_the_record_holds(folder: Path) -> None:
     text = page(folder)
     assert text.startswith("# lulc_nyc: from one to other\n")
@@ -176,6 +182,68 @@ def test_bars_lead_from_the_published_figure_to_the_other_end() -> None:
     assert held.band is not None
     assert rest.low == pytest.approx(0.7 + held.band[0])
     assert bars(record(weights="random").result, ("one", "other"))[0].name == "one, run here"
+
+
+def quiet(**over: Any) -> BridgeRecord:
+    """Two factors, one of them the population, neither of which does anything to speak of."""
+    ids = ("dem", "population")
+    factors = [
+        FactorRecord(
+            id=n,
+            kind="population" if n == "population" else "recipe",
+            says="x",
+            knobs=[KnobRecord(id=n, start="a", end="b")],
+        )
+        for n in ids
+    ]
+    corners = {
+        one: {f"s{i}": right(800 + 3 * i + 2 * len(one) + i % 2) for i in range(6)} for one in corner_sets(list(ids))
+    }
+    result = computed(factors, corners, Wanted("lulc_nyc", "accuracy", None, 0.5), None, None)
+    made = {"factors": factors, "corners": corners_of(corners), "published": None, "published_why": "", **over}
+    return record(**made, result=result)
+
+
+def hatched(folder: Path) -> int:
+    """Shapes of the figure that are filled with a pattern."""
+    root = ET.fromstring(render_bridge(folder)["figures/bridge.svg"])  # noqa: S314 (our own)
+    return sum("fill: url(#" in str(shape.get("style")) for shape in root.iter())
+
+
+def test_nothing_detectable_reads_so_and_is_hatched(tmp_path: Path) -> None:
+    made = quiet()
+    assert [b.kind for b in bars(made.result, ("one", "other"))] == ["level", "quiet", "quiet", "level"]
+    write_bridge(made, tmp_path)
+    text = page(tmp_path)
+    assert "**No detectable effect:** no share reaches 2 points." in text
+    assert " is told" not in text
+    assert "**What the differences do is told:** " in render_text(record(), tmp_path / "told")
+    assert hatched(tmp_path) == 3  # both bars and one entry of the legend
+    assert hatched(tmp_path / "told") == 2
+
+
+def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
+    kinds = {b.kind for b in bars(quiet().result, ("one", "other"))}
+    assert [entry.get_label() for entry in _legend(kinds)] == ["figure", "no detectable effect"]
+    kinds = {b.kind for b in bars(record().result, ("one", "other"))}
+    assert [entry.get_label() for entry in _legend(kinds)] == list(LEGEND.values())
+
+
+def test_a_bridge_is_rendered_again_by_the_command_byte_for_byte(folder: Path, tmp_path: Path) -> None:
+    paths = write_bridge_report(folder)
+    before = [p.read_bytes() for p in paths]
+    for path in paths:
+        path.unlink()
+    app(["report", str(folder)], standalone_mode=False)
+    assert [p.read_bytes() for p in paths] == before
+    with pytest.raises(RegistryError, match="--fn-cost and --fp-cost go with a run"):
+        app(["report", str(folder), "--fn-cost=2"], standalone_mode=False)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RegistryError, match=r"empty: holds neither run\.json.* nor bridge\.json"):
+        app(["report", str(tmp_path / "empty")], standalone_mode=False)
+    with pytest.raises(BundleError, match="bundles hold runs, not bridges"):
+        app(["bundle", str(folder), f"--out={tmp_path / 'b.zip'}"], standalone_mode=False)
+    assert not (tmp_path / "b.zip").exists()
 
 
 def test_the_figure_is_narrow_enough_for_a_phone_and_white(folder: Path) -> None:

@@ -369,6 +369,47 @@ def test_a_remainder_within_the_band_is_not_beyond_sampling() -> None:
     assert "not beyond" in found.sentence
 
 
+def test_a_small_remainder_that_is_sure_is_not_called_within_the_band() -> None:
+    steady = right(*(800 + d for d in range(12)))
+    found = bridge([factor("a")], {NOTHING: steady, frozenset("a"): steady}, "accuracy", None, 0.79)
+    assert found.band is not None
+    assert found.band[0] > 0
+    assert "less than 2 points, though beyond what other scenes would do" in found.sentence
+    assert not found.unexplained_beyond
+
+
+@pytest.mark.parametrize(("scenes", "said"), [((800,), "there is no band"), ((800, 820), "the band is not useful")])
+def test_a_remainder_that_nothing_can_be_said_of_is_no_remainder_within_a_band(
+    scenes: tuple[int, ...], said: str
+) -> None:
+    found = bridge([factor("a")], {NOTHING: right(*scenes), frozenset("a"): right(*scenes)}, "accuracy", None, 0.5)
+    assert f"stays unexplained, whether other scenes would do that is not known: {said}" in found.sentence
+    assert "not beyond" not in found.sentence
+
+
+@pytest.mark.parametrize(("scenes", "gain"), [((800,), 15), ((800, 810), 15), ((800,), 200)])
+def test_what_no_interval_speaks_of_is_neither_told_nor_without_effect(scenes: tuple[int, ...], gain: int) -> None:
+    moved = right(*(n + gain + i for i, n in enumerate(scenes)))
+    found = bridge([factor("a")], {NOTHING: right(*scenes), frozenset("a"): moved}, "accuracy", None)
+    assert (found.verdict, found.shares[0].why.split(";")[0]) == ("cannot be told", "not testable")
+    assert "not testable: a (+" in found.sentence
+    assert "no detectable effect" not in found.sentence
+
+
+def test_what_changes_nothing_anywhere_has_no_effect_however_few_scenes() -> None:
+    found = bridge([factor("a")], {NOTHING: right(800), frozenset("a"): right(800)}, "accuracy", None)
+    assert found.verdict == "told"
+    assert found.why == "no share reaches 2 points"
+    assert found.shares[0].why.startswith("no detectable effect; no interval")
+
+
+def test_small_shares_with_a_wide_interval_say_how_far_others_may_lie() -> None:
+    moved = right(800, 700, 900, 830)
+    found = bridge([factor("a")], {NOTHING: right(*[800] * 4), frozenset("a"): moved}, "accuracy", None)
+    assert found.verdict == "told"
+    assert found.why.startswith("no share reaches 2 points, though other scenes might show up to ")
+
+
 def test_a_claim_on_few_scenes_has_a_wide_band() -> None:
     wide, narrow = claimed(0.9, claim_clusters=1).band, claimed(0.9, claim_clusters=1000).band
     assert wide is not None
@@ -382,7 +423,8 @@ def test_on_the_same_scenes_no_sampling_lies_between() -> None:
     assert (found.band, found.unexplained_beyond) == (None, True)
     assert "same scenes" in found.band_why
     assert not claimed(0.81, claim_scenes="same").unexplained_beyond
-    assert "-0.8 stays unexplained" in claimed(0.81, claim_scenes="same").sentence
+    said = claimed(0.81, claim_scenes="same").sentence
+    assert "-0.8 stays unexplained, less than 2 points, on the same scenes." in said
 
 
 def test_without_a_claim_there_is_no_remainder() -> None:
