@@ -7,7 +7,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,29 @@ from harness.places import PACKAGED, write_file
 
 Arrays = dict[str, NDArray[np.generic]]
 """Arrays of one chip by name."""
+
+
+def usable(runs: Path) -> None:
+    """Try that a folder can be made in `runs`, before hours of work depend on it; nothing of the trial stays.
+
+    Raises:
+        RegistryError: It cannot.
+    """
+    made: list[Path] = []
+    try:
+        for place in [*reversed(runs.absolute().parents), runs.absolute()]:
+            if not place.is_dir():
+                place.mkdir()
+                made.append(place)
+        Path(tempfile.mkdtemp(dir=runs, prefix=".trial-")).rmdir()
+    except FileExistsError as err:
+        raise RegistryError(f"{err.filename}: is no folder; name another with --out") from None
+    except OSError as err:
+        raise RegistryError(f"{runs}: cannot be written: {err.strerror or err}; name another with --out") from err
+    finally:
+        for place in reversed(made):
+            with suppress(OSError):  # another process put something there meanwhile
+                place.rmdir()
 
 
 def reserved(runs: Path, name: str) -> Path:

@@ -445,6 +445,8 @@ def test_a_chip_that_fails_at_one_end_enters_no_combination(
         ({}, ("--metric=iou", "--class=5"), "has classes 0 to 4, and no class 5"),
         ({}, ("--metric=accuracy", "--classes=0,1"), "goes with a mean over classes"),
         ({}, ("--classes=0;1",), "write indices with commas"),
+        ({}, ("--classes=\N{SUPERSCRIPT TWO}",), "write indices with commas"),
+        ({}, ("--out=/dev/null/runs", "--plan"), "/dev/null: is no folder"),
         ({}, ("--threshold=0.4",), "for adapters of two classes"),
         ({}, ("--hold=dems",), "did you mean 'dem'"),
         ({}, ("--from-chip=c",), "no chip 'c'"),
@@ -513,6 +515,9 @@ def test_two_runs_are_bridged_by_what_differs_between_them(place: Path, narrow_w
         pair(runs[0], runs[0])
     with pytest.raises(RegistryError, match="no adapter in run"):
         pair(runs[0], runs[1], adapter="tim_nyc")
+    for ignored in ("--plan", "--hold=nonsense", "--device=auto", "--family=nope", "--labels=x.yaml"):
+        with pytest.raises(RegistryError, match=f"{ignored.split('=')[0]} goes with two recipes"):
+            pair(runs[0], runs[1], ignored)
     with pytest.raises(RegistryError, match="give both --from-run and --to-run"):
         app(["ablate", "lulc_nyc", f"--from-run={runs[0]}"], standalone_mode=False)
     with pytest.raises(RegistryError, match="no such run"):

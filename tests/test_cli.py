@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -72,12 +71,6 @@ def test_json_has_the_agreed_shape() -> None:
             "prevalence_effect",
             "remainder",
         } <= set(item)
-
-
-def test_the_whole_audit_takes_under_five_seconds_in_a_fresh_process() -> None:
-    start = time.monotonic()
-    assert harness("audit", "--json").returncode == 0
-    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(

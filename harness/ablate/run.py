@@ -21,7 +21,7 @@ from harness.chips.chip import Grid
 from harness.claims.families import Family
 from harness.claims.structure import alpha_claim
 from harness.errors import ChipError, RecipeError, SourceError, UnscoredError
-from harness.folders import commit_of, reserved, who
+from harness.folders import commit_of, reserved, usable, who
 from harness.places import cache_folder, eval_folder, written_under
 from harness.records.bridge import BridgeRecord, ChipRecord, HeldRecord, write_bridge
 from harness.score.confusion import ConfusionMatrix
@@ -60,12 +60,13 @@ def ablate(asked: Asked, step: Step = lambda _: None, tell: Step = lambda _: Non
         Record and folder; None where only the plan was asked for.
 
     Raises:
-        RegistryError: No such family, adapter, recipe, metric, scheme, rule or claim; nothing differs; or the
-            metric has no value at some combination.
+        RegistryError: No such family, adapter, recipe, metric, scheme, rule or claim; nothing differs; the
+            metric has no value at some combination; or the folder for runs cannot be written.
         ChipError: The folder holds no chips.
         UnscoredError: No chip could be run at every combination.
         WeightsError, DeviceError: As `load_family`.
     """
+    usable(asked.out or written_under(eval_folder(asked.root)) / "runs")
     with ExitStack() as stack:
         plan, readings = planned(asked, stack, step)
         total = sum(len(plan.feeds(name, readings.way)) for name in plan.names)

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands.console import declared, err, live_clients, out, progress, short, typed
+from harness.commands.console import declared, err, live_clients, out, progress, refuse, short, typed
 from harness.errors import RegistryError
 
 if TYPE_CHECKING:
     from harness.records.bridge import BridgeRecord
+
+
+OF_RECIPES = (
+    *(
+        "start",
+        "end",
+        "family",
+        "chips",
+        "labels",
+        "declare",
+        "locks",
+        "from_set",
+        "to_set",
+        "from_scheme",
+        "to_scheme",
+    ),
+    *("from_footprints", "to_footprints", "from_unlabelled", "to_unlabelled", "hold", "claim", "weights", "device"),
+    *("bn", "seed", "greedy", "plan"),
+)
+"""Options that two runs leave nothing to do for."""
 
 
 class Unlabelled(StrEnum):
@@ -31,6 +51,7 @@ class Missing(StrEnum):
 
 
 def ablate(
+    context: typer.Context,
     adapter: Annotated[str, typer.Argument(help="Adapter id, e.g. lulc_nyc.")],
     start: Annotated[str | None, typer.Option("--from", help="Recipe at the start, e.g. published-rerun.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Recipe at the end, e.g. training-code.")] = None,
@@ -76,10 +97,7 @@ def ablate(
     """
     over = _classes(classes)
     if start_run is not None or end_run is not None:
-        _none(
-            {"--from": start, "--to": end, "--chips": chips, "--lock": locks, "--weights": weights, "--claim": claim},
-            "two recipes",
-        )
+        refuse(context, OF_RECIPES, "two recipes")
         if start_run is None or end_run is None:
             raise RegistryError("give both --from-run and --to-run")
         from harness.ablate.between import Pair, between
@@ -92,9 +110,9 @@ def ablate(
     if start is None or end is None:
         raise RegistryError("give both --from and --to, e.g. --from published-rerun --to training-code")
     if chips is not None:
-        _none({"--lock": locks, "--from-footprints": from_footprints, "--to-footprints": to_footprints}, "no --chips")
+        refuse(context, ("locks", "from_footprints", "to_footprints"), "no --chips")
     else:
-        _none({"--labels": labels, "--declare": declare}, "--chips")
+        refuse(context, ("labels", "declare"), "--chips")
     if locks:
         live_clients("ablate --lock")
     from harness.ablate.plan import Asked
@@ -139,16 +157,9 @@ def ablate(
 def _classes(text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
-    if not all(part.strip().isdigit() for part in text.split(",")):
+    if not re.fullmatch(r" *[0-9]+ *(, *[0-9]+ *)*", text):
         raise RegistryError(f"--classes {text!r}: write indices with commas, e.g. 0,1,2")
     return tuple(int(part) for part in text.split(","))
-
-
-def _none(options: Mapping[str, object], goes_with: str) -> None:
-    """Refuse options that would be ignored."""
-    for name, value in options.items():
-        if value:
-            raise RegistryError(f"{name} goes with {goes_with}")
 
 
 def _tell(record: BridgeRecord, folder: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def chips(
+    context: typer.Context,
     locks: Annotated[list[Path] | None, typer.Argument(help="Locks whose windows are read into the store.")] = None,
     recipe: Annotated[str, typer.Option(help="Recipe of the lock.")] = "training-code",
     only: Annotated[list[str] | None, typer.Option("--aoi", help="AOI id; may repeat; all where left out.")] = None,
@@ -50,13 +51,13 @@ def chips(
     if sum((bool(locks), verify, prune)) != 1:
         raise RegistryError("give locks to read, --verify or --prune: one of the three")
     if not verify:
-        refuse(("drop",), "--verify")
+        refuse(context, ("drop",), "--verify")
     if not locks:
-        refuse(("recipe", "only", "scheduler", "workers", "root"), "locks to read")
+        refuse(context, ("recipe", "only", "scheduler", "workers", "root"), "locks to read")
     if scheduler != "local":
-        refuse(("workers",), "--scheduler local")
+        refuse(context, ("workers",), "--scheduler local")
     if verify:
-        refuse(("cap_gb",), "locks to read or --prune")
+        refuse(context, ("cap_gb",), "locks to read or --prune")
     if verify:
         _verify(sources, drop, as_json)
     elif prune:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from typer._click.core import ParameterSource  # typer 0.29 brings its own click, whose context no other one sees
-from typer._click.globals import get_current_context
 
 from harness.errors import RegistryError, StackError
 
@@ -62,22 +61,23 @@ def declared(pairs: list[str]) -> dict[str, str]:
     return units
 
 
-def refuse(names: Iterable[str], goes_with: str) -> None:
+def refuse(context: typer.Context, names: Iterable[str], goes_with: str) -> None:
     """Refuse options that were typed and would be ignored.
 
     Args:
-        names: Parameters of the running command, as its function names them.
+        context: Of the running command.
+        names: Its parameters, as its function names them.
         goes_with: What they need, as the message says it.
 
     Raises:
         RegistryError: One was typed, be it with its default.
         KeyError: The command has no such parameter.
     """
-    context = get_current_context()
     options = {each.name: max(each.opts, key=len) for each in context.command.params}
     for name in names:
         spelled = options[name]
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "DEFAULT":
             raise RegistryError(f"{spelled} goes with {goes_with}")
 
 

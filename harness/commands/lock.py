@@ -38,6 +38,7 @@ class Variant(StrEnum):
 
 
 def lock(
+    context: typer.Context,
     aois: Annotated[
         list[Path] | None, typer.Argument(help="AOI files; aois/nyc-*.geojson where left out.", metavar="AOIS.geojson")
     ] = None,
@@ -80,10 +81,10 @@ def lock(
     if split is not None:
         if aois:
             raise RegistryError("--split goes without AOI files: its scenes are Major-TOM's")
-        refuse(("check", "recipe", "only", "renew", "catalogue", "address"), "AOI files, not --split")
+        refuse(context, ("check", "recipe", "only", "renew", "catalogue", "address"), "AOI files, not --split")
         _split(variant, grids, worldcover or [], published or [], file, as_json, root)
         return
-    refuse(("variant", "worldcover", "published", "grids"), "--split card")
+    refuse(context, ("variant", "worldcover", "published", "grids"), "--split card")
     from harness.locking import Sources
 
     sources = Sources(catalogue.value, address)

@@ -12,6 +12,7 @@ from harness.errors import RegistryError
 
 
 def train(
+    context: typer.Context,
     config: Annotated[Path, typer.Argument(help="A training as YAML; with --smoke a TerraTorch CLI YAML.")],
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two steps on one made batch: what receives a gradient.")
@@ -40,17 +41,17 @@ def train(
     Example: harness train config.yaml --smoke
     """
     if not smoke:
-        refuse(("export",), "--smoke; a training writes to --out")
+        refuse(context, ("export",), "--smoke; a training writes to --out")
     if not chips:
-        refuse(("labels",), "--chips; locks bring their labels")
+        refuse(context, ("labels",), "--chips; locks bring their labels")
     if not (locks or held_out):
-        refuse(("footprints",), "--lock")
+        refuse(context, ("footprints",), "--lock")
     if not smoke:
         _fit(config, folder, chips, labels or [], locks or [], held_out or [], footprints, replace, as_json, root)
         return
-    refuse(("chips", "labels", "locks", "held_out", "footprints", "folder", "root"), "a training, not --smoke")
+    refuse(context, ("chips", "labels", "locks", "held_out", "footprints", "folder", "root"), "a training, not --smoke")
     if export is None:
-        refuse(("replace",), "--out or --export")
+        refuse(context, ("replace",), "--out or --export")
     from harness.models.training.export import config_of, export_adapter
     from harness.models.training.smoke import smoke as run
     from harness.models.training.smoke import words
