@@ -118,6 +118,7 @@ class BesidePage:
             there = [b for _, b in pairs if b.confusion is not None]
             own = " (made from the label's own file)" if any(b.same_source for b in there) else ""
             made = summed(matrix_of(b.confusion) for b in there if b.confusion is not None)
+            own += "".join(f" ({what})" for what in dict.fromkeys(b.instead for b in there if b.instead))
             out.append((SHAPES[name] + own, str(len(there)), made or "not measured"))
         if not self.recorded:
             out += [(SHAPES[name], "0", "not recorded") for name in get_args(BaselineId)]
@@ -178,6 +179,11 @@ class BesidePage:
             there = [(c, b) for c, b in pairs if b.confusion is not None]
             for how, who in grouped((c.chip, b.how) for c, b in there):
                 out.append(f"*{SHAPES[name]}* ({who}): {escaped(how)}.")
+            if classless := sum(b.classless_px for _, b in there):
+                counted = sum(sum(map(sum, b.confusion or [])) for _, b in there)
+                out.append(
+                    f"*{SHAPES[name]}*: on {classless:,} of {counted:,} px the most probable output has no class here."
+                )
             if any(b.same_source for _, b in there):
                 out.append(
                     f"*{SHAPES[name]}* and label come from one file: it is the label by another road, no baseline, and "
@@ -220,9 +226,12 @@ class BesidePage:
         inside = ((c, x.inside_built) for c, x in land if x.inside_built is not None and not x.same_source)
         built = by_scene(inside, scenes)
         strata = {
-            f"{LAND[kind]} covers {share}": by_scene(((c, s.confusion) for c, s in rows if s.cells), scenes)
+            f"{LAND[kind]} covers {share}": by_scene(
+                ((c, s.confusion) for c, s in rows if s.cells and c.beside and not c.beside.land.same_source), scenes
+            )
             for (kind, share), rows in self.strata().items()
         }
+        strata = {name: held for name, held in strata.items() if held}
         return findings(Evidence([plain(n) for n in self.page.key.names], ours, trivial, built, strata))
 
     def strata(self) -> dict[tuple[str, str], list[tuple[ChipScore, StratumCount]]]:
@@ -273,7 +282,7 @@ def merged(found: Sequence[Finding]) -> list[tuple[Kind, str]]:
     for one in found:
         subject, _, rest = one.text.partition(": ")
         said, full_stop, more = rest.partition(". ")
-        groups.setdefault((one.kind, one.reason, said + full_stop.strip()), []).append((subject, more))
+        groups.setdefault((one.kind, one.rule, said + full_stop.strip()), []).append((subject, more))
     out: list[tuple[Kind, str]] = []
     for (kind, _, said), about in groups.items():
         names = [subject for subject, _ in about]

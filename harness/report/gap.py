@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +66,7 @@ class Gap:
     cost: list[tuple[str, str, str]]
     corrections: list[tuple[str, str]]
     runs: list[RunRecord]
+    contributed: list[RunRecord]
     probe_shares: list[tuple[str, list[int]]]
     probes: list[table.ProbeRow]
     probe_rules: list[str]
@@ -174,8 +176,9 @@ def gap(
     family: Family,
     adapter: Adapter,
     unreachable: str | None = None,
+    contributed: Sequence[RunRecord] = (),
 ) -> Gap:
-    """Collect one report.
+    """Collect one report. Runs from other people's machines (`contributed`) are listed, and no figure of ours.
 
     Raises:
         ReportError: The card has no mIoU for the adapter, or a sentence names what does not exist.
@@ -221,6 +224,7 @@ def gap(
         cost=table.cost_rows(view, family.id, adapter),
         corrections=_corrections(found),
         runs=[r for r in runs if any(m.quantity.subject == adapter.id for m in r.measurements)],
+        contributed=[r for r in contributed if any(m.quantity.subject == adapter.id for m in r.measurements)],
         probe_shares=table.probe_shares(view, adapter),
         probes=probes,
         probe_rules=rules,

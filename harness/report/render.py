@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.claims.families import Family
@@ -14,6 +14,7 @@ from harness.places import write_file
 from harness.records import RunRecord
 from harness.report import figures
 from harness.report.gap import LIVE, Gap, gap
+from harness.report.literal import literal
 from harness.report.rows import sweep_table
 from harness.report.words import environment, num, pct
 
@@ -28,10 +29,12 @@ def render(
     family: Family,
     step: Step = lambda _: None,
     unreachable: str | None = None,
+    contributed: Sequence[RunRecord] = (),
 ) -> dict[str, str]:
     """Render every report and figure of a family.
 
-    `unreachable` names the services that kept figures from being measured, where somebody tried.
+    `unreachable` names the services that kept figures from being measured, where somebody tried. Figures called ours
+    are those of `runs`; `contributed` came from other people's machines and are named as theirs.
 
     Returns:
         File name below eval/reports/ -> text. The same text for the same input.
@@ -44,9 +47,9 @@ def render(
     gaps = []
     for adapter in family.adapters:
         step(f"{adapter.report}.md")
-        one = gap(view, audit, runs, family, adapter, unreachable)
+        one = gap(view, audit, runs, family, adapter, unreachable, contributed)
         gaps.append(one)
-        text = env.get_template("gap.md.j2").render(g=one, pct=pct, num=num, live=LIVE, table=sweep_table)
+        text = env.get_template("gap.md.j2").render(g=one, pct=pct, num=num, live=LIVE, table=sweep_table, md=literal)
         out[f"{adapter.report}.md"] = tidy(text)
         out |= _figures(one)
     step(f"{family.id}.md")
@@ -55,6 +58,8 @@ def render(
         family=family,
         audit=audit,
         runs=runs,
+        contributed=contributed,
+        md=literal,
         unreachable=unreachable,
         gaps=gaps,
         top=loud,

@@ -22,6 +22,8 @@ from harness.report.clusters import sure
 from harness.report.counted import Counted
 from harness.report.gates import gate_rows
 from harness.report.land import LandPage
+from harness.report.order import orders
+from harness.report.population import compositions, prevalences
 from harness.report.render import tidy
 from harness.report.run_checks import UNLABELLED, Arrays, Ledger, one_chip, read_arrays, whole_run
 from harness.report.run_tables import (
@@ -44,6 +46,7 @@ from harness.report.run_tables import (
 from harness.report.words import environment, pct
 from harness.score import reliance
 from harness.score.operating import Costs
+from harness.score.population import STRATA_ASSUME
 from harness.score.strata import CELL_PX
 
 
@@ -250,6 +253,10 @@ def render_run(
             told=told(beside),
             reliance=reliance,
             cell_px=CELL_PX,
+            order=orders(pages, family, schemes, random=random),
+            prevalences=prevalences(pages, registry, random=random),
+            compositions=compositions(pages, random=random),
+            strata_assume=STRATA_ASSUME,
         )
     )
     out["report.md"] = tidy(text)

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import BundleError
 from harness.records import AdapterRun, RunRecord
-from harness.records.bundle import NAME, Manifest, read_manifest
+from harness.records.bundle import FOLDER, NAME, Manifest, read_manifest
 from harness.records.equivalence import EquivalenceRecord, read_equivalence
 from harness.records.run import read_run
+from harness.report.literal import literal
 from harness.report.render import tidy
-from harness.report.run_tables import escaped
+from harness.report.run_tables import stem
 from harness.report.words import environment
 
 PAGE = "runs.md"
 """Below eval/reports/."""
+
+
+def arrays_name(chip: str) -> str:
+    """Name in a bundle of a chip's arrays."""
+    return f"arrays/{stem(chip)}.npz"
+
+
+def folder_files(manifest: Manifest, run: RunRecord, folder: Path) -> dict[str, Path]:
+    """Where the files of a manifest lie in a run folder; arrays are named by their chip there."""
+    chips = {arrays_name(c.chip): c.chip for each in run.adapters for c in each.chips}
+    return {
+        name: folder / "arrays" / f"{chips[name]}.npz" if name in chips else folder / name for name in manifest.files
+    }
+
+
+def strays(manifest: Manifest, run: RunRecord, folder: Path) -> dict[str, Path]:
+    """What lies in a contributed run's folder and stands in no manifest; report.md and figures/ are rendered there.
+
+    Returns:
+        Path by its name below the folder. A link is a stray whatever it is called: it leads elsewhere.
+    """
+    known = {folder / NAME, folder / "report.md", *folder_files(manifest, run, folder).values()}
+    out = {}
+    for path in sorted(folder.rglob("*")):
+        own = path in known or path.relative_to(folder).parts[0] == "figures"
+        if path.is_symlink() or (not path.is_dir() and not own):
+            out[path.relative_to(folder).as_posix()] = path
+    return out
 
 
 @dataclass(frozen=True)
@@ -64,6 +95,36 @@ def kept(folder: Path) -> list[Path]:
     return sorted(p for p in found if not p.name.startswith((".", "2")) and p.name != "latest")
 
 
+def _manifest(place: Path) -> Manifest | None:
+    """The manifest of a contributed run's folder; None for one of this project's own.
+
+    Raises:
+        BundleError: A contributed run without manifest, under another name, with a file that its manifest does not
+            name, or with a record or bench file that is not the one that was packed.
+    """
+    contributed = place.name.casefold().startswith(FOLDER)
+    if not (place / NAME).is_file():
+        if contributed:
+            raise BundleError(
+                f"{place}: a contributed run has a {NAME}, and here is none; `harness verify --add` again"
+            )
+        return None
+    manifest = read_manifest((place / NAME).read_bytes())
+    if contributed and place.name != FOLDER + manifest.run:
+        raise BundleError(f"{place}: its manifest names run {manifest.run[:120]!r}; `harness verify --add` again")
+    if not (place / "run.json").is_file():
+        raise BundleError(f"{place}: a manifest and no run.json; `harness verify --add` again")
+    run = read_run(place / "run.json")
+    if other := strays(manifest, run, place):
+        raise BundleError(f"{place}: {next(iter(other))[:120]!r} stands in no manifest; take it out of the folder")
+    for name, path in folder_files(manifest, run, place).items():
+        if not path.is_file():
+            raise BundleError(f"{place}: {name} is missing; `harness verify --add` again")
+        if path.suffix == ".json" and hashlib.sha256(path.read_bytes()).hexdigest() != manifest.files[name].sha256:
+            raise BundleError(f"{place}: {name} is not what was packed; `harness verify --add` again")
+    return manifest
+
+
 def render_runs(folder: Path) -> str:
     """The page's text; the same for the same folders.
 
@@ -72,13 +133,13 @@ def render_runs(folder: Path) -> str:
 
     Raises:
         RegistryError: A record is not of its shape.
-        BundleError: A manifest is not.
+        BundleError: A manifest is not, a contributed run has none, or its folder holds what it does not name.
     """
     rows: list[Row] = []
     compared: list[Compared] = []
     benches: list[tuple[str, str]] = []
     for place in kept(folder):
-        manifest = read_manifest((place / NAME).read_bytes()) if (place / NAME).is_file() else None
+        manifest = _manifest(place)
         who = "" if manifest is None else manifest.who
         if (place / "run.json").is_file():
             run = read_run(place / "run.json")
@@ -94,5 +155,5 @@ def render_runs(folder: Path) -> str:
     rows.sort(key=lambda r: (r.run.device, r.adapter.adapter, r.run.created, r.folder))
     compared.sort(key=lambda c: (c.record.other.device, c.record.other.dtype, c.record.created))
     return tidy(
-        environment().get_template("runs.md.j2").render(rows=rows, compared=compared, benches=benches, md=escaped)
+        environment().get_template("runs.md.j2").render(rows=rows, compared=compared, benches=benches, md=literal)
     )

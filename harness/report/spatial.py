@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from harness.claims.registry import Registry
 from harness.records import ChipScore
@@ -14,7 +15,8 @@ from harness.score import metrics
 from harness.score.boundary import BoundaryScore, pooled_boundary
 from harness.score.clusters import metric
 from harness.score.confusion import ConfusionMatrix
-from harness.score.interval import interval
+from harness.score.interval import FEW, Interval, interval
+from harness.score.scenes import probes, sampled, scene_names
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -89,13 +91,19 @@ class Spatial:
 
     @property
     def scored(self) -> list[ChipScore]:
-        """Scored chips whose place is known."""
-        return [c for c, _ in self.known if c.scored and c.confusion]
+        """Scored chips whose place is known, those of role `probe` left out as they are no sample."""
+        known = {c.chip for c, _ in self.known}
+        return [c for c in sampled(self.chips) if c.confusion and c.chip in known]
 
     @property
     def apart(self) -> list[ChipScore]:
         """Of these, chips that share no ground with a training parent."""
-        return [c for c, at in self.known if c.scored and c.confusion and at.overlaps is False]
+        free = {c.chip for c, at in self.known if at.overlaps is False}
+        return [c for c in self.scored if c.chip in free]
+
+    def left_out(self) -> str:
+        """Scored chips of role `probe` by name; empty where there is none."""
+        return _joined([escaped(name) for name in probes(self.chips)])
 
     def without(self) -> str:
         """What leaving out the overlapping chips comes to, in a sentence."""
@@ -108,20 +116,41 @@ class Spatial:
             return f"All {all_} scored chips share ground with training parents: without them nothing is left to score."
         return f"{all_ - kept} of {all_} scored chips share ground with training parents. With and without them:"
 
+    @cached_property
+    def _with_and_without(self) -> list[tuple[str, list[str], int, ConfusionMatrix, Interval]]:
+        """Both sets with scenes, number of chips, matrix and interval of mIoU over scenes; empty where they are one."""
+        if not self.apart or len(self.apart) == len(self.scored):
+            return []
+        names, out = scene_names(self.chips), []
+        for what, chips in (("all chips of known place", self.scored), ("without overlapping chips", self.apart)):
+            scenes: dict[str, ConfusionMatrix] = {}
+            for chip in chips:
+                name, one = names[chip.chip], ConfusionMatrix(tuple(map(tuple, chip.confusion or [])))
+                scenes[name] = scenes[name] + one if name in scenes else one
+            stack = list(scenes.values())
+            found = interval(stack, metric("mIoU"), "pooled")
+            out.append((what, list(scenes), len(chips), sum(stack[1:], stack[0]), found))
+        return out
+
     def without_table(self) -> Table | None:
         """Scores of all chips and of those apart from the training ground; None where that is no difference."""
-        if not self.apart or len(self.apart) == len(self.scored):
-            return None
         k = self.page.run.load.classes
         rows: list[Sequence[str]] = []
-        for name, chips in (("all chips of known place", self.scored), ("without overlapping chips", self.apart)):
-            stack = [ConfusionMatrix(tuple(map(tuple, c.confusion or []))) for c in chips]
-            total = sum(stack[1:], stack[0])
-            mean = interval(stack, metric("mIoU"), "pooled").text(3)
-            cells = [name, str(len(chips)), f"{mean} ({metrics.miou(total).classes} of {k})"]
+        for what, _, chips, total, found in self._with_and_without:
+            cells = [what, str(chips), str(found.n), f"{found.text(3)} ({metrics.miou(total).classes} of {k})"]
             rows.append([*cells, *(num(metrics.iou(total, i).value) for i in range(k))])
         names = [f"IoU {escaped(n)}" for n in self.page.key.names]
-        return Table(["chips", "n", "mIoU, macro (classes entered)", *names], "lrr" + "r" * k, rows)
+        head = ["chips", "n", "scenes", "mIoU, macro (classes entered)", *names]
+        return Table(head, "lrrr" + "r" * k, rows) if rows else None
+
+    def without_words(self) -> list[str]:
+        """What each interval of the table is, or why there is none; every scene where there are few."""
+        out = []
+        for what, scenes, _, _, found in self._with_and_without:
+            own = [f"{escaped(s)} {num(v)}" for s, v in zip(scenes, found.clusters, strict=True)]
+            each = f" Each scene: {', '.join(own)}." if found.n < FEW else ""
+            out.append(f"{what}, mIoU: {escaped(found.why)}.{each}")
+        return out
 
     def together(self) -> str:
         """Which chips of the run share ground with each other."""

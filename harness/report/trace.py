@@ -6,30 +6,25 @@ The rule, in full (docs/traceable.md says it for readers):
    TYPED may hold one.
 2. A number in a printed value comes from the objects that the expression reads. An object that bears an id leads to
    a claim, a finding of the audit (which lists its claims), a cell of the run record, or a statement with its source.
-3. A value that bears no id was computed; GAP and RUN say from which claims or which part of the record.
-4. A number that none of these explains has no origin, and tests/report/test_traceable.py is red.
+3. A value that bears no id was computed; `harness.report.origins` says from which claims or which part of the record.
+4. A number that none of these explains has no origin, and tests/report/test_traceable.py is red. Where the origin is a
+   run or a bridge, the number is made again from the record there and held against the printed one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from jinja2 import Environment, nodes
 from jinja2.compiler import CodeGenerator, Frame
 
-from harness.claims.families import Adapter, Difference, Family
-from harness.claims.findings import Counterfactual, Finding
-from harness.claims.model import Card, Claim, Concession
-from harness.claims.rules import Rules
-from harness.claims.schemes import Scheme, Sighting
-from harness.records import AdapterRun, ChipScore, LoadAudit, Measurement, RunRecord
 from harness.report import words
-from harness.report.clusters import Sure
-from harness.report.gates import GapGate, GateRow
+from harness.report.origins import Kind, Origin, names_of, origins
 from harness.report.render import tidy
 
 OPEN, BAR, CLOSE = "\ue000", "\ue001", "\ue002"
@@ -52,11 +47,6 @@ TYPED: Final = (
 """Names that hold a number and may be typed: a licence, a product, an output of a model by its index, a table, the
 definition of a measure, an example of a command. No result is among them."""
 
-Kind = Literal["claim", "finding", "record", "statement", "computed", "rule"]
-"""claim: a published figure. finding: of the audit, with the claims under it. record: a part of run.json. statement:
-words of a document or of ours in a file under eval/. computed: made from claims by a function of this project. rule:
-a constant of this project's that decides what is said."""
-
 QUOTED: Final[dict[str, tuple[Kind, str]]] = {
     r"on 973 footprints of lower Manhattan, area means of 40 m .{1,80} 56 x 56 logits 0\.77": (
         "statement",
@@ -64,16 +54,6 @@ QUOTED: Final[dict[str, tuple[Kind, str]]] = {
     ),
 }
 """Sentences of a template that repeat a note under eval/, with the file that holds it."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a number comes from."""
-
-    kind: Kind
-    """What it is."""
-    ref: str
-    """Id of a claim or finding, path in run.json, or file and entry under eval/."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +72,16 @@ class Printed:
     """Empty where the number is typed or has no origin."""
     typed: bool
     """Whether it stands in a template."""
+    under: str = ""
+    """Heading above it."""
+    said: str = ""
+    """Its line."""
+    row: str = ""
+    """First cell of its table row; empty outside tables."""
+    column: str = ""
+    """Heading of its column; empty outside tables."""
+    cell: str = ""
+    """Its cell."""
 
 
 @dataclass
@@ -136,26 +126,56 @@ class Log:
         plain, owner = _unmarked(marked)
         allowed = [m.span() for name in TYPED for m in re.finditer(name, plain)]
         quoted = [(m.span(), Origin(*o)) for name, o in QUOTED.items() for m in re.finditer(name, plain)]
+        places = _Places(plain)
         out = []
         for m in NUMBER.finditer(plain):
             if any(a <= m.start() and m.end() <= b for a, b in allowed):
                 continue
             who = owner[m.start()]
             note = next((o for (a, b), o in quoted if a <= m.start() and m.end() <= b), None)
-            line = plain.count("\n", 0, m.start()) + 1
+            line, where = places.of(m.start())
             each = None if who is None else self.expressions[who]
             if note is not None:
-                out.append(Printed(m[0], line, "", "a quoted note", (note,), False))
+                out.append(Printed(m[0], line, "", "a quoted note", (note,), False, *where))
                 continue
             if each is None or each.nested or any(m[0] in constant for constant in each.constants):
-                out.append(Printed(m[0], line, "", "", (), True))
+                out.append(Printed(m[0], line, "", "", (), True, *where))
                 continue
-            names = GAP if each.template.startswith(OF_GAPS) else RUN
+            names = names_of(each.template)
             found = tuple(
-                dict.fromkeys(o for name, path, chain in each.read for o in _origins(name, path, chain, names))
+                dict.fromkeys(o for name, path, chain in each.read for o in origins(name, path, chain, names))
             )
-            out.append(Printed(m[0], line, each.template, each.source, found, False))
+            out.append(Printed(m[0], line, each.template, each.source, found, False, *where))
         return out
+
+
+class _Places:
+    """Where in a text a character stands: heading, line, and row and column of a table."""
+
+    def __init__(self, text: str) -> None:
+        self.lines = text.split("\n")
+        self.starts = [0]
+        for line in self.lines:
+            self.starts.append(self.starts[-1] + len(line) + 1)
+
+    def of(self, at: int) -> tuple[int, tuple[str, str, str, str, str]]:
+        """Number of the line from 1; heading, line, row, column, cell."""
+        n = bisect_right(self.starts, at) - 1
+        line = self.lines[n]
+        under = next((above for above in self.lines[n::-1] if above.startswith("#")), "")
+        if not line.startswith("|"):
+            return n + 1, (under, line, "", "", "")
+        top = n
+        while top and self.lines[top - 1].startswith("|"):
+            top -= 1
+        cells, head = _cells(line), _cells(self.lines[top])
+        i = len(_cells(line[: at - self.starts[n]])) - 1
+        return n + 1, (under, line, cells[0], head[i] if i < len(head) else "", cells[i])
+
+
+def _cells(line: str) -> list[str]:
+    """Cells of a table row; an escaped bar is none."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:]]
 
 
 def plain(marked: str) -> str:
@@ -283,113 +303,5 @@ def _unmarked(marked: str) -> tuple[str, list[int | None]]:
     return "".join(out), owner
 
 
-OF_GAPS: Final = ("gap.", "overview.", "a sentence")
-"""Templates that print claims and findings; the others print a run."""
-
 PLAIN: Final = ("pct", "num", "md", "fenced", "stem", "v", "x", "item")
 """Functions that print what they are given and compute nothing."""
-
-
-def _origins(name: str, path: str, chain: Sequence[object], names: dict[str, Pairs]) -> list[Origin]:
-    """Origins of one chain: of the last object that bears an id, else what GAP or RUN says of its name."""
-    if name == "claim":
-        return [Origin("claim", str(chain[0]))]
-    if path not in names:
-        for each in reversed(chain):
-            found = _of(each)
-            if found:
-                return found
-    return [Origin(*pair) for pair in names.get(path, names.get(name, []))]
-
-
-def _of(each: object) -> list[Origin]:
-    for kind, make in BEARERS:
-        if isinstance(each, kind):
-            return [Origin(what, ref) for what, ref in make(each)]
-    return _of_shape(each)
-
-
-def _of_shape(each: object) -> list[Origin]:
-    """Objects that hold one that bears an id, or the ids themselves."""
-    for name in ("first", "run", "page", "sighting", "card_miou"):
-        held = getattr(each, name, None)
-        if held is not None and not isinstance(held, str) and (found := _of(held)):
-            return found
-    ids = getattr(each, "ids", None)
-    return [Origin("claim", str(i)) for i in ids] if isinstance(ids, tuple) else []
-
-
-Pairs = list[tuple[Kind, str]]
-
-
-def _adapter(run: AdapterRun) -> Pairs:
-    return [("record", f"adapters[{run.adapter}]")]
-
-
-BEARERS: Final[list[tuple[type, Callable[[Any], Pairs]]]] = [
-    (Claim, lambda c: [("claim", c.id)]),
-    (Finding, lambda f: [("finding", f.id)]),
-    (Counterfactual, lambda c: [("claim", i) for i in c.claims]),
-    (Card, lambda c: [("statement", f"eval/claims/{c.id}.yaml")]),
-    (
-        Sighting,
-        lambda s: [("statement", f"eval/schemes/evidence: {s.id}"), ("computed", "claims[metric=predicted_px]")],
-    ),
-    (Concession, lambda c: [("statement", c.source.text())]),
-    (GapGate, lambda g: [("statement", g.source)]),
-    (GateRow, lambda g: [("record", f"gates[{g.gate}]")]),
-    (Difference, lambda d: [("statement", f"eval/families: differences[{d.knob}]")]),
-    (Scheme, lambda s: [("statement", f"eval/schemes/{s.id}.yaml")]),
-    (Adapter, lambda a: [("statement", f"eval/families: adapters[{a.id}]")]),
-    (Family, lambda f: [("statement", f"eval/families/{f.id}.yaml")]),
-    (Rules, lambda r: [("statement", f"eval/{r.path}")]),
-    (AdapterRun, _adapter),
-    (Sure, lambda s: [("record", f"adapters[{s.adapter}].chips[*].confusion")]),
-    (LoadAudit, lambda a: [("record", f"adapters[{a.adapter}].load")]),
-    (ChipScore, lambda c: [("record", f"adapters[*].chips[{c.chip}]")]),
-    (Measurement, lambda m: [("record", f"measurements[{m.quantity.text()}]")]),
-    (RunRecord, lambda r: [("record", "")]),
-]
-"""Objects that bear an id, and what it leads to."""
-
-RATES: Final[Pairs] = [("computed", f"claims[metric={m}]") for m in ("iou", "accuracy", "class_accuracy", "recall")]
-PIXELS: Final[Pairs] = [("computed", f"claims[metric={m}]") for m in ("label_px", "predicted_px", "chip_px")]
-CHIPS: Final[Pairs] = [("record", "adapters[*].chips")]
-FINDINGS: Final[Pairs] = [("finding", "*")]
-
-GAP: Final[dict[str, Pairs]] = {
-    "d": RATES,
-    "g.built_up": RATES,
-    "g.sweep": [("computed", "claims[metric=recall]")],
-    "g.gains": [("computed", "claims[metric=iou]")],
-    "g.of": FINDINGS,
-    "g.rules": [("statement", "eval/rules.yaml")],
-    "constant_map": RATES,
-    "tile": [*PIXELS, ("computed", "claims[metric=iou]")],
-    "swept": RATES,
-    "cost": [("computed", "claims[metric=latency]"), ("computed", "claims[metric=energy]")],
-    "to_paste": FINDINGS,
-    "identity": FINDINGS,
-    "tally": FINDINGS,
-    "published": [("computed", "claims[metric=iou]"), ("computed", "claims[metric=delta_points]")],
-    "loop.index0": [("computed", "claims[metric=classes]")],
-    "p.share": PIXELS,
-    "count": FINDINGS,
-    "distinct": FINDINGS,
-    "kinds": FINDINGS,
-    "audit": FINDINGS,
-}
-"""Values that bear no id in gap.md.j2, overview.md.j2 and the sentences of eval/families/: by the name that a
-template reads them under, what they are made of."""
-
-RUN: Final[dict[str, Pairs]] = {
-    **dict.fromkeys(("chips", "title", "headline", "what", "row", "text", "line", "why", "shown"), CHIPS),
-    "pages": [("record", "adapters")],
-    "c": [("record", "adapters[*].chips[*].confusion")],
-    "value": [("record", "conditions"), ("record", "packages")],
-    "cell_px": [("rule", "harness.score.ceiling")],
-    "reliance": [("rule", "harness.score.reliance")],
-    "held": [("record", "adapters[*].chips[*].confusion"), ("rule", "harness.score.simulated")],
-    "g.n": [("record", "gates")],
-}
-"""The same in run.md.j2 and the templates that it includes or prints."""

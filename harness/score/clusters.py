@@ -45,6 +45,9 @@ class StackMetric:
     fixed: Callable[[Floats], StackMetric | str] | None = None
     """For a mean over classes that says not which: from one matrix to the same mean over the classes
     defined there, or to the reason why there is none. None where there is nothing to fix."""
+    weakest: bool = False
+    """Whether of its ratios the one that fewest clusters speak for decides the effective number of clusters, as where
+    one is taken from the other; False: their mean."""
 
     def settled(self, pooled: Floats) -> StackMetric | str:
         """This metric over the classes that `pooled` defines, so that every resample means the same.
@@ -249,7 +252,8 @@ def difference(of: StackMetric) -> StackMetric:
         return np.concatenate([one(m[..., 0, :, :]), one(m[..., 1, :, :])], axis=-1)
 
     lo = None if spread is None else -spread
-    return StackMetric(f"difference of {of.name}", minus, lo, spread, seen, None if of.fixed is None else fixed)
+    hold = None if of.fixed is None else fixed
+    return StackMetric(f"difference of {of.name}", minus, lo, spread, seen, hold, of.weakest)
 
 
 def _columns(ratio: Ratio, chosen: tuple[int, ...]) -> Callable[[Floats], Floats]:
@@ -283,8 +287,9 @@ def effective_clusters(stack: Floats, metric: StackMetric, estimand: Estimand, c
     """How many clusters of equal weight the clusters amount to.
 
     (sum of pixels)^2 / sum of squared pixels over clusters (Kish 1965, Survey Sampling; section not looked
-    up), of the pixels that the metric divides by, averaged over its classes. n where all clusters weigh the
-    same, 1 where one outweighs all others. In a mean over clusters each weighs the same.
+    up), of the pixels that the metric divides by, averaged over its classes, or the least of them where the metric
+    says so. n where all clusters weigh the same, 1 where one outweighs all others. In a mean over clusters each weighs
+    the same.
 
     Args:
         stack: (..., n, cells).
@@ -300,7 +305,8 @@ def effective_clusters(stack: Floats, metric: StackMetric, estimand: Estimand, c
     seen = metric.seen or _all
     pixels = seen(stack)
     squared = (pixels**2).sum(-2)
-    out: Floats = np.divide(pixels.sum(-2) ** 2, squared, out=np.ones_like(squared), where=squared > 0).mean(-1)
+    each = np.divide(pixels.sum(-2) ** 2, squared, out=np.ones_like(squared), where=squared > 0)
+    out: Floats = each.min(-1) if metric.weakest else each.mean(-1)
     return out
 
 

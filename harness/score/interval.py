@@ -30,7 +30,7 @@ from harness.score.resample import (
     replicate,
     t_limits,
 )
-from harness.score.simulated import Kind, Method, best, coverage, methods, told
+from harness.score.simulated import Kind, Method, best, coverage, methods, simulated, told
 
 REPLICATES = 4_000
 """Bootstrap resamples; the ends of a 95 % interval then move by some 3 % of its width with the seed."""
@@ -71,7 +71,8 @@ class Interval:
     clusters: tuple[float | None, ...]
     """Each cluster's own metric in the order given; None where undefined. To be shown where n < FEW."""
     coverage_simulated: float | None
-    """Lowest simulated coverage of this method at this many clusters; None where not simulated."""
+    """Lowest simulated coverage of this method at this many clusters; None where not simulated, for the number, the
+    level or the metric."""
     effective: float | None
     """Clusters of equal weight that they amount to; None where there is no value. See `effective_clusters`."""
     error: float | None
@@ -207,7 +208,8 @@ def of_stack(
             f"the {chosen} interval of {n} clusters that weigh like {float(effective):.1f} has no ends around the value"
         )
         return none(value, n, why, error, undefined)
-    simulated = told(kind, chosen, n) if math.isclose(level, coverage().level) else None
+    unlike = None if simulated(kind, metric.name) else metric.name
+    known = told(kind, chosen, n) if unlike is None and math.isclose(level, coverage().level) else None
     return Interval(
         value=value,
         low=min(low, value),
@@ -218,13 +220,13 @@ def of_stack(
         level=level,
         n=n,
         clusters=shown,
-        coverage_simulated=None if simulated is None else simulated.coverage,
+        coverage_simulated=None if known is None else known.coverage,
         effective=float(effective),
         error=error,
         replicates=0 if chosen in ("t", "jackknife_t") else replicates,
         undefined=undefined,
         why=_what_it_is(
-            n, float(effective), chosen, level, None if simulated is None else (simulated.coverage, simulated.clusters)
+            n, float(effective), chosen, level, None if known is None else (known.coverage, known.clusters), unlike
         ),
     )
 
@@ -247,10 +249,14 @@ NAMES: dict[Method, str] = {
 """Methods in words."""
 
 
-def _what_it_is(n: int, effective: float, method: Method, level: float, simulated: tuple[float, int] | None) -> str:
+def _what_it_is(
+    n: int, effective: float, method: Method, level: float, known: tuple[float, int] | None, unlike: str | None
+) -> str:
     held = f"its coverage at {100 * level:g} % was not simulated"
-    if simulated is not None:
-        share, clusters = simulated
+    if unlike is not None:
+        held = f"its coverage was not simulated for {unlike}"
+    if known is not None:
+        share, clusters = known
         held = f"in simulation it held the truth in {100 * share:.1f} % of samples of {clusters}, in the worst case"
     said = f"{100 * level:g} % interval, {NAMES[method]}, {n} clusters; {held}"
     if n == 2:

@@ -1,7 +1,7 @@
 """What another population alone does to a figure: in closed form from rates, else stratum by stratum.
 
-Both ways hold something constant and say what. The closed form holds the rates of each label class; it needs
-rates, which IoUs give for two classes and for no more. Strata hold the matrix of each stratum, for example of
+Both ways hold something constant and say what. The closed form holds the rates of each label class; it needs the
+matrix that they are in, never IoUs alone. Strata hold the matrix of each stratum, for example of
 cells by their built-up share, and change how much of the land each makes up.
 """
 
@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
-from harness.score.binary import BinaryMatrix, OperatingPoint
+from harness.score.binary import BinaryMatrix
 from harness.score.clusters import Floats, StackMetric, metric, stacked
 from harness.score.confusion import ConfusionMatrix
 from harness.score.interval import REPLICATES, Interval, of_stack
@@ -83,7 +82,7 @@ def prevalence_effect(
     """What other class shares alone would do to a metric, under the prior-shift assumption.
 
     Args:
-        matrix: As `shifted`; for IoUs alone see `rates_from_ious`.
+        matrix: As `shifted`. IoUs alone do not give it: K figures for K x K cells.
         shares: As `shifted`.
         name: As `clusters.metric`.
         class_index: For a metric of one class.
@@ -101,67 +100,6 @@ def prevalence_effect(
     if math.isnan(a) or math.isnan(b):
         raise ValueError(f"{of.name} is undefined {'here' if math.isnan(a) else 'there'}")
     return Shift(a, b, ASSUMES)
-
-
-def rates_from_ious(ious: Sequence[float], prevalence: float) -> BinaryMatrix:
-    """The confusion, in fractions of all pixels, that two IoUs and a prevalence belong to.
-
-    With w the share of wrong pixels, TP = w IoU1 / (1 - IoU1) and TN = w IoU0 / (1 - IoU0); TP + TN + w = 1.
-
-    Args:
-        ious: Of class 0 and class 1, each at least 0 and below 1.
-        prevalence: Share of class 1 in the label.
-
-    Raises:
-        ValueError: Other than two classes: K IoUs are K equations for K x K unknowns, so that land-cover rates
-            never follow from IoUs alone. An IoU or prevalence out of range, or figures that no map can have.
-    """
-    if len(ious) != 2:
-        raise ValueError(
-            f"{len(ious)} IoUs do not give the rates of {len(ious)} classes: there are {len(ious)} equations for "
-            f"{len(ious) ** 2} cells. Give the confusion matrix, or reweight strata"
-        )
-    if not all(0 <= iou < 1 for iou in ious) or not 0 < prevalence < 1:
-        raise ValueError(f"IoUs {list(ious)} and prevalence {prevalence}: 0 <= IoU < 1 and 0 < prevalence < 1 needed")
-    odds = [iou / (1 - iou) for iou in ious]
-    wrong = 1 / (1 + sum(odds))
-    tn, tp = wrong * odds[0], wrong * odds[1]
-    fn = prevalence - tp
-    fp = wrong - fn
-    if fn < -WHOLE or fp < -WHOLE:
-        raise ValueError(f"no map has IoUs {list(ious)} at prevalence {prevalence}: FN {fn:.4f}, FP {fp:.4f}")
-    return BinaryMatrix(tp=tp, fp=max(fp, 0.0), fn=max(fn, 0.0), tn=tn)
-
-
-def point(matrix: BinaryMatrix) -> OperatingPoint:
-    """TPR and FPR of a matrix.
-
-    Raises:
-        ValueError: A class has no label pixel.
-    """
-    if matrix.tpr is None or matrix.fpr is None:
-        raise ValueError(f"rates undefined in {matrix}: both classes must stand in the label")
-    return OperatingPoint(matrix.tpr, matrix.fpr)
-
-
-def stratum(share: float, edges: Sequence[float]) -> str:
-    """The stratum of a cell: `0.2 to 0.5` where the share is at least 0.2 and below 0.5; 1 belongs to the last.
-
-    Args:
-        share: Of built-up land, of water or of anything, 0 to 1.
-        edges: Ascending, from 0 to 1.
-
-    Raises:
-        ValueError: The edges do not ascend from 0 to 1, or no share.
-    """
-    if len(edges) < 2 or edges[0] != 0 or edges[-1] != 1 or any(b <= a for a, b in pairwise(edges)):
-        raise ValueError(f"edges {list(edges)} do not ascend from 0 to 1")
-    if not 0 <= share <= 1:
-        raise ValueError(f"share {share} is not between 0 and 1")
-    for low, high in pairwise(edges):
-        if share < high or high == 1:
-            return f"{low:g} to {high:g}"
-    raise AssertionError("the last edge is 1")
 
 
 def composition_effect(

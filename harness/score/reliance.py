@@ -1,8 +1,10 @@
 """What one may rely on a map for: sentences made of numbers by rules that were written down before.
 
 Rules of 2026-11-21 (RULES). A class is spoken for only where at least FEWEST scenes hold labels and the
-interval of its IoU is useful. It is relied on where the lower end of the interval lies above the best trivial map's IoU
-and where, scene by scene, the difference from every trivial map has an interval above 0. Otherwise it is not.
+interval of its IoU is useful. It is relied on where the lower end of the interval lies above the IoU of every trivial
+map and where, scene by scene, the difference from every trivial map has an interval above 0. Otherwise it is not.
+A trivial map that some scenes lack is held against ours on the scenes that have it, if these are at least FEWEST; with
+fewer, or where no map that looks at pixels is on record, it cannot be told whether a class may be relied on.
 Where IoU may be below HALF, what is relied on is candidates and not the class. With fewer scenes nothing is said
 either way.
 """
@@ -33,6 +35,10 @@ LEVEL = 0.95
 
 HALF = 0.5
 """IoU and precision below which most of it is something else: such a class is only a source of candidates."""
+
+NOT_BY_A_RUN = ("generated land cover",)
+"""Trivial maps that no run makes by itself (`harness think` does): where they are on no scene it is said, and it does
+not stand in the way of a sentence."""
 
 Kind = Literal["rely on", "not for", "cannot be told"]
 ByScene = Mapping[str, ConfusionMatrix]
@@ -82,7 +88,10 @@ def informedness() -> StackMetric:
         out: Floats = tpr - fpr
         return out
 
-    return StackMetric("TPR - FPR", of, -1.0, 1.0)
+    def seen(m: Floats) -> Floats:
+        return np.stack([m[..., 0, :].sum(-1), m[..., 1, :].sum(-1)], axis=-1)
+
+    return StackMetric("TPR - FPR", of, -1.0, 1.0, seen, weakest=True)
 
 
 def findings(evidence: Evidence) -> list[Finding]:
@@ -130,10 +139,9 @@ def _of_class(evidence: Evidence, seen: ByScene, index: int) -> list[Finding]:
     value = iou(_pooled(seen), index)
     if value.value is None:
         return [Finding("cannot be told", "absent", f"{name}: {value.reason}, in {scenes(n)}.")]
-    arms = _arms(evidence, seen, index)
-    whole = {a: arm for a, arm in arms.items() if len(arm) == n}
-    best, top = max(((_iou(arm, index), a) for a, arm in whole.items()), key=lambda pair: pair[0])
-    beside = f"best trivial map: {top}, {best:.3f}"
+    arms = [_against(seen, arm, a, index) for a, arm in _arms(evidence, seen, index).items()]
+    best = max((a for a in arms if a.on), key=lambda a: a.value)
+    beside = f"best trivial map: {best.text(n)}"
     if n < FEWEST:
         text = f"{name}: cannot be told from {scenes(n)}; {FEWEST} are needed. IoU here {value.value:.3f}; {beside}."
         return [Finding("cannot be told", "few scenes", text)]
@@ -141,10 +149,14 @@ def _of_class(evidence: Evidence, seen: ByScene, index: int) -> list[Finding]:
     if not ours.useful or ours.low is None:
         return [Finding("cannot be told", "no interval", f"{name}: {ours.text(3)} from {scenes(n)}; {ours.why}.")]
     said = f"IoU {ours.text(3)} from {scenes(n)}; {beside}"
-    failed = [a for a in whole if not _clears(whole[a], seen, index)]
-    if best >= ours.low or failed:
-        against = ", ".join(failed) or top
+    if unbeaten := [
+        a.text(n) if a.on < n and a is not best else a.name for a in arms if a.on >= FEWEST and not a.beaten
+    ]:
+        against = ", ".join(unbeaten)
         return [Finding("not for", "trivial maps", f"{name}: {said}. Not shown to be better than {against}.")]
+    if lacking := _lacking(evidence, arms, n):
+        text = f"{name}: {said}. Better than the maps it was held against, but {lacking}."
+        return [Finding("cannot be told", "baseline missing", text)]
     out = []
     precision = interval(list(seen.values()), metric("precision", index), "pooled")
     recall = interval(list(seen.values()), metric("recall", index), "pooled")
@@ -154,21 +166,66 @@ def _of_class(evidence: Evidence, seen: ByScene, index: int) -> list[Finding]:
     if precision.useful and precision.high is not None and precision.high < HALF:
         text = f"Area or counts of {name}: most of what is marked is something else, {rest}, from {scenes(n)}."
         out.append(Finding("not for", "precision", text))
-    missing = [a for a in arms if a not in whole]
-    if missing:
-        text = f"{name} against {', '.join(missing)}: not measured on all {scenes(n)}."
-        out.append(Finding("cannot be told", "baseline missing", text))
+    for a in arms:
+        if not a.on:  # one that no run makes by itself
+            text = f"{name} against {a.name}: not measured on any of {scenes(n)}."
+            out.append(Finding("cannot be told", "baseline missing", text))
     return out + _by_stratum(evidence, index)
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """A trivial map beside ours, on the scenes that have it."""
+
+    name: str
+    """Which."""
+    on: int
+    """Scenes that have it."""
+    value: float
+    """Its IoU there; 0 where class and map hold nothing."""
+    ours: float
+    """Ours on the same scenes."""
+    beaten: bool
+    """Whether ours is shown to be better on them: the lower end of its interval lies above, and so does that of the
+    difference, scene by scene, above 0."""
+
+    def text(self, n: int) -> str:
+        """`built-up mask, 0.990`, with the scenes that have it where some of `n` do not."""
+        there = "" if self.on == n else f" on {self.on} of {scenes(n)} (this map there {self.ours:.3f})"
+        return f"{self.name}, {self.value:.3f}{there}"
+
+
+def _against(seen: ByScene, arm: ByScene, name: str, index: int) -> _Arm:
+    if not arm:
+        return _Arm(name, 0, 0.0, 0.0, False)
+    mine = {s: seen[s] for s in arm}
+    own = interval(list(mine.values()), metric("iou", index), "pooled")
+    value = _iou(arm, index)
+    above = own.useful and own.low is not None and own.low > value
+    return _Arm(name, len(arm), value, _iou(mine, index), above and _clears(arm, mine, index))
+
+
+def _lacking(evidence: Evidence, arms: Sequence[_Arm], n: int) -> str:
+    """Why the trivial maps at hand are too few to rely on anything; empty where they are not."""
+    if not any(a.on for a in arms if a.name in evidence.trivial):
+        return "no trivial map that looks at pixels is on record, and one must be beaten"
+    few = [a for a in arms if a.on < FEWEST and not (a.name in NOT_BY_A_RUN and not a.on)]
+    if not few:
+        return ""
+    held = "; ".join(
+        f"{a.text(n)}, of which {FEWEST} are needed" if a.on else f"{a.name} is on none of {scenes(n)}" for a in few
+    )
+    return f"not to be told against {held}"
 
 
 def _iou(arm: ByScene, index: int) -> float:
     return iou(_pooled(arm), index).value or 0.0  # undefined only where class and map hold nothing
 
 
-def _clears(arm: ByScene, seen: ByScene, index: int) -> bool:
+def _clears(arm: ByScene, mine: ByScene, index: int) -> bool:
     """Whether ours minus the arm's has an interval above 0 on the same scenes."""
-    pairs = stacked([m for s in seen for m in (arm[s], seen[s])])
-    pairs = pairs.reshape(len(seen), 2, *pairs.shape[1:])
+    pairs = stacked([m for s in mine for m in (arm[s], mine[s])])
+    pairs = pairs.reshape(len(mine), 2, *pairs.shape[1:])
     minus = difference(metric("iou", index))
     found = of_stack(pairs, minus, "pooled", "pooled difference", "best", LEVEL, 0, REPLICATES)
     return found.useful and found.low is not None and found.low > 0

@@ -109,6 +109,18 @@ def coverage() -> Coverage:
     return Coverage.model_validate(json.loads(FILE.read_text(encoding="utf-8")))
 
 
+def simulated(kind: Kind, name: str, by: Coverage | None = None) -> bool:
+    """Whether a metric of this name, of whichever class, was among those simulated for `kind`.
+
+    Only then does the simulation speak for its interval.
+    """
+
+    def bare(of: str) -> str:
+        return of.removeprefix("difference of ").partition("[")[0]
+
+    return any(row.kind == kind and bare(row.metric) == bare(name) for row in (by or coverage()).rows)
+
+
 def told(kind: Kind, method: Method, n: int, by: Coverage | None = None) -> Told | None:
     """What the simulation says of `method` at `n` clusters.
 

@@ -1,10 +1,10 @@
 """Runs a module of Python in which no socket leaves this machine: `python -m harness.twin.guard MODULE WORDS...`.
 
-The refusal is an audit hook (PEP 578): it sees every connection and name look-up that goes through Python's
-own sockets, whichever library asks. A name that is handed to a plain socket is looked up before the hook sees
-it, and refused then; the libraries of the chain look names up by a call that is watched. A library that opens
-sockets in C of its own is not seen; of those that the chain loads only GDAL could, and the reader hands it
-bytes in memory.
+The refusal is an audit hook (PEP 578): it sees every connection, datagram and look-up of a name or an address that
+goes through Python's own sockets, whichever library asks. A name that is handed to a plain socket is looked up before
+the hook sees it, and refused then; the libraries of the chain look names up by a call that is watched. A library that
+opens sockets in C of its own is not seen; of those that the chain loads only GDAL could, and the reader hands it bytes
+in memory.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from typing import Any, Final
 LOG: Final = "HARNESS_OUTSIDE_LOG"
 """Variable that names the file in which refused hosts are noted, one a line."""
 
-WATCHED: Final = ("socket.connect", "socket.getaddrinfo", "socket.sendto")
-"""Audit events, and where the host stands in their arguments: an address behind the socket, or the host first."""
+ADDRESSED: Final = {"socket.connect": 1, "socket.sendto": 1, "socket.sendmsg": 1, "socket.getnameinfo": 0}
+"""Audit events with an address, and where it stands in their arguments."""
+
+NAMED: Final = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+"""Audit events of look-ups; the host stands first in their arguments."""
 
 
 def outside(host: object) -> bool:
@@ -35,12 +38,12 @@ def outside(host: object) -> bool:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event not in WATCHED:
-        return
-    address = args[0] if event == "socket.getaddrinfo" else args[1]
-    host = address[0] if isinstance(address, tuple) else address
-    if event != "socket.getaddrinfo" and not isinstance(address, tuple):
-        return  # a file on this machine
+    if event in NAMED:
+        host = args[0]
+    elif event in ADDRESSED and isinstance(args[ADDRESSED[event]], tuple):
+        host = args[ADDRESSED[event]][0]
+    else:
+        return  # another event; a file on this machine; a message through a socket that was let connect
     if outside(host):
         if path := os.environ.get(LOG):
             with Path(path).open("a", encoding="utf-8") as log:

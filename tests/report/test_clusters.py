@@ -93,6 +93,9 @@ def test_probes_are_left_out_by_name(tmp_path: Path, view: View) -> None:
     assert [row[0] for row in found.clusters().rows] == ["c0", "c1", "c3", "c4"]
     assert (found.probes, found.left_out()) == (["c2"], "c2")
     assert sure(adapter(chips(5)), own_rules()).probes == []
+    seen = [c if c.role else c.model_copy(update={"shares_ground": []}) for c in five]
+    assert not sure(adapter(seen), own_rules()).one_each  # nobody looked at the ground of the probe, which is left out
+    assert found.one_each
 
     def edit(run: dict[str, Any]) -> None:
         each = next(a for a in run["adapters"] if a["adapter"] == "buildings_nyc")

@@ -13,11 +13,8 @@ from harness.score.binary import BinaryMatrix, OperatingPoint
 from harness.score.confusion import ConfusionMatrix
 from harness.score.population import (
     composition_effect,
-    point,
     prevalence_effect,
-    rates_from_ious,
     shifted,
-    stratum,
 )
 from harness.score.story import ASSUMES, Story, check
 
@@ -58,41 +55,7 @@ def test_land_cover_with_its_whole_matrix_keeps_each_row() -> None:
     assert prevalence_effect(matrix, (0.2, 0.5, 0.3), "mean_class_accuracy").effect == pytest.approx(0, abs=1e-12)
 
 
-def test_land_cover_rates_never_follow_from_ious_alone() -> None:
-    with pytest.raises(
-        ValueError, match="5 IoUs do not give the rates of 5 classes: there are 5 equations for 25 cells"
-    ):
-        rates_from_ious([0.3, 0.4, 0.5, 0.6, 0.7], 0.2)
-
-
-@given(RATES, RATES, RATES)
-def test_two_ious_and_a_prevalence_give_the_rates(tpr: float, fpr: float, prevalence: float) -> None:
-    matrix = OperatingPoint(tpr, fpr).at(prevalence)
-    assert matrix.iou0 is not None
-    assert matrix.iou1 is not None
-    found = point(rates_from_ious([matrix.iou0, matrix.iou1], prevalence))
-    assert found.tpr == pytest.approx(tpr, abs=1e-6)
-    assert found.fpr == pytest.approx(fpr, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("ious", "prevalence", "match"),
-    [
-        ([0.9, 1.0], 0.2, "0 <= IoU < 1"),
-        ([-0.1, 0.5], 0.2, "0 <= IoU < 1"),
-        ([0.9, 0.5], 0.0, "0 < prevalence < 1"),
-        ([0.9, 0.5], 0.9, "no map has IoUs"),
-        ([0.5, 0.9], 0.05, "no map has IoUs"),
-    ],
-)
-def test_figures_that_no_map_has_are_refused(ious: list[float], prevalence: float, match: str) -> None:
-    with pytest.raises(ValueError, match=match):
-        rates_from_ious(ious, prevalence)
-
-
 def test_rates_of_an_absent_class_are_not_known() -> None:
-    with pytest.raises(ValueError, match="both classes"):
-        point(BinaryMatrix(0, 1, 0, 9))
     absent = cm((8, 2, 0), (1, 9, 0), (0, 0, 0))
     with pytest.raises(ValueError, match=r"class \[2\] has a share there and no label pixel here"):
         prevalence_effect(absent, (0.4, 0.4, 0.2), "accuracy")
@@ -112,17 +75,6 @@ def test_rates_of_an_absent_class_are_not_known() -> None:
 def test_shares_that_are_none_are_refused(shares: tuple[float, ...], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         shifted(cm((8, 2), (1, 9)), shares)
-
-
-def test_strata_of_a_share() -> None:
-    edges = (0, 0.2, 0.5, 1)
-    found = [stratum(share, edges) for share in (0, 0.19, 0.2, 0.5, 1)]
-    assert found == ["0 to 0.2", "0 to 0.2", "0.2 to 0.5", "0.5 to 1", "0.5 to 1"]
-    for bad in ((0, 0.5), (0.1, 1), (0, 0.5, 0.5, 1), (0,)):
-        with pytest.raises(ValueError, match="do not ascend"):
-            stratum(0.3, bad)
-    with pytest.raises(ValueError, match="not between"):
-        stratum(1.1, edges)
 
 
 DENSE, OPEN = cm((30, 20), (10, 40)), cm((95, 5), (0, 0))

@@ -20,13 +20,30 @@ elif what == "look up":
     socket.getaddrinfo(address, 443)
 elif what == "send":
     socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", (address, 53))
+elif what == "message":
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([b"x"], [], 0, (address, 53))
+elif what == "by name":
+    socket.gethostbyname(address)
+elif what == "by name, all":
+    socket.gethostbyname_ex(address)
+elif what == "by address":
+    socket.gethostbyaddr(address)
+elif what == "name of":
+    socket.getnameinfo((address, 80), 0)
 elif what == "raw":
     s = socket.socket(); s.settimeout(2); s.connect((address, 80))
 elif what == "open":
     urllib.request.urlopen("http://" + address, timeout=2)
 else:
     server = socket.create_server(("127.0.0.1", 0))
-    socket.create_connection(("localhost", server.getsockname()[1]), timeout=5).close()
+    client = socket.create_connection(("localhost", server.getsockname()[1]), timeout=5)
+    client.sendmsg([b"x"])
+    client.close()
+    box = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    box.bind(("127.0.0.1", 0))
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([b"x"], [], 0, box.getsockname())
+    socket.gethostbyname("localhost")
+    socket.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST)
 print("through")
 """
 
@@ -50,7 +67,11 @@ def _guarded(tmp_path: Path, *words: str) -> tuple[subprocess.CompletedProcess[s
 BOTH = [(what, address) for what in ("connect", "look up", "open") for address in ("192.0.2.1", "outside.example")]
 
 
-@pytest.mark.parametrize(("what", "address"), [*BOTH, ("send", "192.0.2.1"), ("raw", "192.0.2.1")])
+MORE = [(what, "192.0.2.1") for what in ("send", "message", "raw", "by address", "name of")]
+NAMES = [(what, "outside.example") for what in ("by name", "by name, all", "by address")]
+
+
+@pytest.mark.parametrize(("what", "address"), [*BOTH, *MORE, *NAMES])
 def test_what_leaves_the_machine_is_refused_and_named(tmp_path: Path, what: str, address: str) -> None:
     """Whichever way a library asks."""
     done, named = _guarded(tmp_path, what, address)
