@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.claims.audit import audit_view, read_view
 from harness.claims.findings import Audit
 from harness.errors import RegistryError
-from harness.places import eval_folder
+from harness.places import eval_folder, written_under
 from harness.records import read_runs
 from harness.report.render import check, render, write
 
@@ -42,7 +42,7 @@ def reproduce(
     Args:
         family: Id under eval/families/.
         root: Checkout to work in; found by itself if left out.
-        out: Folder for the reports; eval/reports/ of the checkout if left out.
+        out: Folder for the reports; eval/reports/ of the checkout, else of the working folder, if left out.
         compare: Write nothing; fail if the reports on disk differ.
         unreachable: Services that kept figures from being measured, where somebody tried.
         step: Told what is being done.
@@ -62,10 +62,14 @@ def reproduce(
     step(f"checking {len(view.registry.claims)} published figures")
     audit = audit_view(view)
     # A run of random weights shows mechanics and says nothing of an adapter.
-    runs = [r for r in read_runs(folder / "runs") if r.weights == "published" and r.family == family]
-    target = out or folder / "reports"
+    kept = written_under(folder) / "runs"
+    runs, contributed = (
+        [r for r in read_runs(kept, contributed=others) if r.weights == "published" and r.family == family]
+        for others in (False, True)
+    )
+    target = out or written_under(folder) / "reports"
     chosen = view.families[family]
-    files = render(view, audit, runs, chosen, lambda name: step(f"rendering {name}"), unreachable)
+    files = render(view, audit, runs, chosen, lambda name: step(f"rendering {name}"), unreachable, contributed)
     if compare:
         check(files, target)
     else:

@@ -30,6 +30,9 @@ MOST_JSON: Final = 64_000_000
 MOST_ARRAYS: Final = 1_000_000_000
 """Bytes of one chip's arrays, unpacked."""
 
+MOST_INT: Final = 2**63 - 1
+"""Largest whole number in a JSON file, as int64 holds it."""
+
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """Date of every file in a bundle: the earliest that the format can hold."""
 
@@ -123,6 +126,11 @@ def unpack(path: Path, folder: Path) -> dict[str, Path]:
     return out
 
 
+def shown(text: str) -> str:
+    """A text fit for a terminal: every sign that is not printed, and none that turns its direction, by its number."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
 def file_hash(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as raw:
@@ -130,7 +138,7 @@ def file_hash(path: Path) -> str:
 
 
 def read_json(raw: bytes, name: str) -> Any:
-    """A JSON value: each key once, every number finite.
+    """A JSON value: each key once, every number finite, whole numbers within int64.
 
     Raises:
         BundleError: It is not one.
@@ -148,11 +156,19 @@ def read_json(raw: bytes, name: str) -> Any:
             raise ValueError(f"{text[:20]} is no finite number")
         return value
 
+    def whole(text: str) -> int:
+        value = int(text) if len(text) <= 20 else MOST_INT + 1
+        if abs(value) > MOST_INT:
+            raise ValueError(f"{text[:20]}{'...' if len(text) > 20 else ''} is larger than any count (64 bits)")
+        return value
+
     def refuse(text: str) -> float:
         raise ValueError(f"{text} is no number of JSON")
 
     try:
-        return json.loads(raw.decode(), object_pairs_hook=once, parse_float=number, parse_constant=refuse)
+        return json.loads(
+            raw.decode(), object_pairs_hook=once, parse_float=number, parse_int=whole, parse_constant=refuse
+        )
     except (ValueError, RecursionError) as err:
         raise BundleError(f"{name}: not the JSON that we write: {err}") from err
 

@@ -6,13 +6,13 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from harness.bundle.archive import check_arrays, file_hash, read_json
+from harness.bundle.archive import check_arrays, file_hash, read_json, shown
 from harness.bundle.leaks import leak
 from harness.bundle.recount import (
     VALUES,
@@ -24,7 +24,9 @@ from harness.bundle.recount import (
     hold_locks,
     hold_measurements,
     hold_pixels,
+    lock_faults,
     registry_moved,
+    too_large,
 )
 from harness.chips.scenes import Lock
 from harness.claims.audit import read_view
@@ -39,18 +41,33 @@ from harness.records.run import SCHEMA
 from harness.report import beside_checks
 from harness.report.run_checks import HASH, RECOUNT, Ledger, one_chip, read_arrays, whole_run
 from harness.report.run_tables import stem
+from harness.report.runs_table import arrays_name
 
 Model = TypeVar("Model", bound=BaseModel)
 
 Known = Literal["in the history", "known", "unknown", "no git"]
 
-PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f|<>\[\]`\\*$&#!~\u2028\u2029]{0,200}")
-"""A short text that reports print as it is: no control sign, nothing that markdown or HTML reads."""
+PLAIN: Final = re.compile(r"[^|<>\[\]`\\*$&#!~]{0,200}")
+"""A short text that reports print as it is: nothing that markdown or HTML reads. See `plain`."""
+
+REGISTRY: Final = re.compile(
+    r"(?:(?:claims|schemes|gates|families|recipes)/[A-Za-z0-9][\w.-]{0,120}\.yaml|rules\.yaml)", re.ASCII
+)
+"""Names of files in a manifest's registry."""
+
+HEX: Final = re.compile(r"[0-9a-f]{64}")
+"""A sha256."""
+
+AHEAD: Final = timedelta(days=1)
+"""How far a sender's clock may go before the receiver's."""
 
 NEVER: Final = (
     "That the pixels are those of the scenes or files named: the imagery itself is not here, only its hash.",
     "That the probabilities came from these weights on this device: only running it again there would show it.",
     "Who ran it, when, on what device, with which packages and by which command: as the sender's program wrote it.",
+    "Of locks: what the catalogue found and dropped, centres, label rows; of scenes items, orbits, baselines, "
+    "offsets, sizes and zones.",
+    "Whether trivial maps, ceilings and strata beside a score were left out.",
     "Hashes and norms of single tensors, sizes of weight files, encoder tensors and parameters, batch norms moved, "
     "shares filled, encoder passes, steps of searches, cell sizes of ceilings and strata, which maps share a source, "
     "notes.",
@@ -91,22 +108,14 @@ class Verified:
             raise BundleError(f"refused: {self.wrong[0]}{more}; ask the sender for the file as it was written")
 
 
-def arrays_name(chip: str) -> str:
-    """Name in a bundle of a chip's arrays."""
-    return f"arrays/{stem(chip)}.npz"
+def plain(text: str) -> bool:
+    """Whether reports and a terminal print a text as it is: no control sign, none that turns its direction."""
+    return text.isprintable() and PLAIN.fullmatch(text) is not None
 
 
 def lock_name(name: str) -> str:
     """Name in a bundle of a lock."""
     return f"locks/{stem(name)}"
-
-
-def folder_files(manifest: Manifest, run: RunRecord, folder: Path) -> dict[str, Path]:
-    """Where the files of a manifest lie in a run folder; arrays are named by their chip there."""
-    chips = {arrays_name(c.chip): c.chip for each in run.adapters for c in each.chips}
-    return {
-        name: folder / "arrays" / f"{chips[name]}.npz" if name in chips else folder / name for name in manifest.files
-    }
 
 
 def registry_hashes(where: Path, family: str, recipe: str) -> dict[str, str]:
@@ -152,7 +161,7 @@ def read_record(raw: bytes, model: type[Model], name: str) -> Model:
     except ValidationError as err:
         first = err.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "top"
-        raise BundleError(f"{name}: {field[:120]}: {first['msg']}") from None
+        raise BundleError(f"{name}: {shown(field[:120])}: {shown(first['msg'])}") from None
 
 
 def read_bundled_run(files: Mapping[str, Path]) -> RunRecord:
@@ -166,6 +175,11 @@ def read_bundled_run(files: Mapping[str, Path]) -> RunRecord:
     run = read_record(files["run.json"].read_bytes(), RunRecord, "run.json")
     if run.schema_version != SCHEMA:
         raise BundleError(f"run.json: schema {run.schema_version}; this version reads {SCHEMA}")
+    head = {"id": run.id, "who": run.who, "device": run.device}
+    head |= {f"adapter {number + 1}": each.adapter for number, each in enumerate(run.adapters)}
+    for name, text in head.items():  # these are printed whatever is found
+        if not text.isprintable():
+            raise BundleError(f"run.json: {name}: {shown(text[:80])!r}: a text that a report cannot print")
     for each in run.adapters:
         for chip in each.chips:
             odd = not chip.chip or chip.chip[0] == "." or set(chip.chip) & set("/\\\0") or len(chip.chip.encode()) > 150
@@ -174,7 +188,14 @@ def read_bundled_run(files: Mapping[str, Path]) -> RunRecord:
     return run
 
 
-def check(files: Mapping[str, Path], manifest: Manifest, run: RunRecord, folder: Path, where: Path) -> Verified:
+def check(
+    files: Mapping[str, Path],
+    manifest: Manifest,
+    run: RunRecord,
+    folder: Path,
+    where: Path,
+    now: datetime | None = None,
+) -> Verified:
     """Check everything that can be checked.
 
     Args:
@@ -183,14 +204,23 @@ def check(files: Mapping[str, Path], manifest: Manifest, run: RunRecord, folder:
         run: Its run.
         folder: The same as a run folder: arrays/<chip>.npz.
         where: eval/ of this checkout.
+        now: The time, with a zone; of this machine where left out.
     """
     out = Verified(manifest, run, files)
+    _look(out, folder, where, now or datetime.now(UTC))
+    for lines in (out.holds, out.wrong, out.said, out.unchecked):
+        lines[:] = [shown(line) for line in lines]
+    return out
+
+
+def _look(out: Verified, folder: Path, where: Path, now: datetime) -> None:
+    run, manifest = out.run, out.manifest
     _files(out)
     if out.wrong:  # what was altered is not looked into: the rest would speak of other bytes than were sent
         out.unchecked += ("Everything else: the files are not those that were packed.", *NEVER)
-        return out
-    _plain(out)
-    locks, equivalences = _riders(out)
+        return
+    _plain(out, now)
+    locks, equivalences = _riders(out, now)
     commit = commit_known(run.commit, where)
     told = f"commit {run.commit[:12]}"
     if commit == "in the history":
@@ -204,7 +234,11 @@ def check(files: Mapping[str, Path], manifest: Manifest, run: RunRecord, folder:
         out.said.append("the checkout that ran it had changes that were not committed: its code is not known exactly")
     view = read_view(where)
     moved = registry_moved(manifest.registry, registry_hashes(where, run.family, run.recipe))
-    if moved:
+    if odd := [name for name in manifest.registry if not REGISTRY.fullmatch(name)]:
+        out.wrong.append(f"manifest: registry: {odd[0][:80]!r} is the name of no file of a registry")
+    elif odd := [name for name, digest in manifest.registry.items() if not HEX.fullmatch(digest)]:
+        out.wrong.append(f"manifest: registry: {odd[0]}: no sha256")
+    elif moved:
         out.said.append(f"what runs are judged by differs from this checkout's in {', '.join(moved)[:400]}")
     else:
         out.holds.append(
@@ -215,8 +249,13 @@ def check(files: Mapping[str, Path], manifest: Manifest, run: RunRecord, folder:
         out.wrong.append(f"family {run.family!r} is not known here; measurements cannot be computed again")
     else:
         family = view.families[run.family]
-        _record(out, ledger, view, family, same=not moved)
-        _chips(out, ledger, folder, None if family.topology is None else family.topology.output_stride_px)
+        if large := list(too_large(run, family)):
+            out.wrong += [f"{line}; nothing was counted again" for line in large[:20]]
+            out.unchecked.append("Measurements, gates, load audits, matrices and maps: they were not looked at.")
+        else:
+            _record(out, ledger, view, family, same=not moved)
+            _chips(out, ledger, folder, None if family.topology is None else family.topology.output_stride_px)
+            out.said += _weights(run, family)
         if run.source == "lock":
             hold_locks(ledger, run, locks)
     for name, record in equivalences.items():
@@ -229,7 +268,23 @@ def check(files: Mapping[str, Path], manifest: Manifest, run: RunRecord, folder:
     elif not any(m for m in run.measurements):
         out.said.append(f"{VALUES}: the run measured nothing that a claim is about")
     out.unchecked += NEVER
-    return out
+
+
+def _weights(run: RunRecord, family: Family) -> list[str]:
+    """Base weights that the family pins no hash of, or another: `published` is then the sender's word."""
+    if run.weights != "published":
+        return []
+    base = family.base()
+    pin = base.sha256 if base is not None else None
+    seen = {
+        each.adapter: file.sha256 for each in run.adapters for file in each.load.files
+        if file.role == "base" and not (file.pinned and file.sha256 == pin)
+    }  # fmt: skip
+    return [
+        f"{', '.join(name for name, held in seen.items() if held == digest)}: the base weights, sha256 "
+        f"{digest[:12]}, are not pinned by the family: that they are the published ones is the sender's word"
+        for digest in dict.fromkeys(seen.values())
+    ]
 
 
 def _files(out: Verified) -> None:
@@ -253,10 +308,10 @@ def _files(out: Verified) -> None:
         out.holds.append(f"hash and size of each of {len(out.manifest.files)} files")
 
 
-def _plain(out: Verified) -> None:
+def _plain(out: Verified, now: datetime) -> None:
     """Short fields that reports print, and what they must agree on."""
     run, manifest = out.run, out.manifest
-    shown = {
+    texts = {
         **{name: str(getattr(run, name)) for name in ("id", "who", "device", "dtype", "recipe", "source", "family")},
         **{f"{each.adapter} recipe": each.recipe for each in run.adapters},
         **{f"adapter {n + 1}": each.adapter for n, each in enumerate(run.adapters)},
@@ -264,22 +319,18 @@ def _plain(out: Verified) -> None:
         "version": manifest.harness,
         "packing commit": manifest.commit,
         **{f"lock {name[:40]}": name for name in run.locks},
+        **{f"registry {name[:40]!r}": name for name in manifest.registry},
+        **{f"redacted {name[:40]!r}": re.sub(r"\[\d+\]", "", name) for name in manifest.redacted},
     }
-    out.wrong += [
-        f"{name[:60]}: a text that a report cannot print" for name, v in shown.items() if not PLAIN.fullmatch(v)
-    ]
+    out.wrong += [f"{name[:60]}: a text that a report cannot print" for name, v in texts.items() if not plain(v)]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}", run.id):
         out.wrong.append("run.json: id is no plain folder name")
     if not re.fullmatch(r"[0-9a-f]{40}|unknown", run.commit):
         out.wrong.append("run.json: commit is neither a hash nor `unknown`")
-    try:
-        created = datetime.fromisoformat(run.created)
-        if created.utcoffset() != timedelta(0):
-            raise ValueError("not in UTC")
-        if run.id[:1].isdigit() and not run.id.startswith(f"{created:%Y%m%dT%H%M%SZ}-"):
-            out.wrong.append(f"run.json: id {run.id} is not of the time it states, {run.created}")
-    except ValueError:
-        out.wrong.append("run.json: created is no date and time in UTC")
+    if late := _dated("run.json", run.created, now):
+        out.wrong += late
+    elif run.id[:1].isdigit() and not run.id.startswith(f"{datetime.fromisoformat(run.created):%Y%m%dT%H%M%SZ}-"):
+        out.wrong.append(f"run.json: id {run.id} is not of the time it states, {run.created}")
     if (manifest.run, manifest.who) != (run.id, run.who):
         out.wrong.append("manifest and run.json name another run or another contributor")
     if run.source not in ("files", "lock") or (run.source == "lock") != bool(run.locks):
@@ -291,7 +342,20 @@ def _plain(out: Verified) -> None:
         out.wrong.append("run.json: no adapter ran")
 
 
-def _riders(out: Verified) -> tuple[list[Lock], dict[str, EquivalenceRecord]]:
+def _dated(name: str, created: str, now: datetime) -> list[str]:
+    """What is wrong with the date of a record: newer ones stand before older ones, so none may be of tomorrow."""
+    try:
+        when = datetime.fromisoformat(created)
+        if when.utcoffset() != timedelta(0):
+            raise ValueError("not in UTC")
+    except ValueError:
+        return [f"{name}: created is no date and time in UTC"]
+    if when > now + AHEAD:
+        return [f"{name}: created {created} lies ahead of this machine's clock, {now:%Y-%m-%dT%H:%MZ}"]
+    return []
+
+
+def _riders(out: Verified, now: datetime) -> tuple[list[Lock], dict[str, EquivalenceRecord]]:
     """Every JSON file: what it may give away; locks and comparisons by their shapes."""
     locks: list[Lock] = []
     equivalences: dict[str, EquivalenceRecord] = {}
@@ -308,6 +372,7 @@ def _riders(out: Verified) -> tuple[list[Lock], dict[str, EquivalenceRecord]]:
                 locks.append(read_record(raw, Lock, name))
             elif name.startswith("equivalence/"):
                 equivalences[name] = read_record(raw, EquivalenceRecord, name)
+                out.wrong += _dated(name, equivalences[name].created, now)
             elif name.startswith("bench/"):
                 out.unchecked.append(f"{name}: times and joules of another machine; nothing here can repeat them.")
         except BundleError as err:
@@ -320,10 +385,7 @@ def _riders(out: Verified) -> tuple[list[Lock], dict[str, EquivalenceRecord]]:
             out.wrong.append(f"lock {name}: its file is not in the bundle")
         elif told.sha256 != digest:
             out.wrong.append(f"lock {name}: the run read another one of that name")
-    for lock in locks:
-        held = [(one.aoi, one.recipe) for one in lock.aois]
-        if len(set(held)) < len(held):
-            out.wrong.append("a lock holds an AOI twice for one recipe")
+    out.wrong += lock_faults(locks)
     if len(out.wrong) == wrong:
         out.holds.append("no token, password or path of a machine is seen in any record")
         if locks:

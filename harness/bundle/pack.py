@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.bundle.archive import file_hash, read_json, write_archive
-from harness.bundle.check import arrays_name, lock_name, read_record, registry_hashes
+from harness.bundle.check import lock_name, read_record, registry_hashes
 from harness.bundle.leaks import cleaned, leak
 from harness.bundle.receive import verify
 from harness.errors import BundleError
@@ -21,9 +22,10 @@ from harness.folders import commit_of
 from harness.places import eval_folder, written_under
 from harness.records import RunRecord
 from harness.records.bridge import FILE as BRIDGE
-from harness.records.bundle import NAME, Manifest, PackedFile
+from harness.records.bundle import NAME, Manifest, PackedFile, read_manifest
 from harness.records.run import read_run
 from harness.report.run_tables import stem
+from harness.report.runs_table import arrays_name
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def bundle(
 
     Raises:
         RegistryError: No such run.
-        BundleError: A bridge and no run, a lock is missing or another one, a text holds a secret, a rider is none, or
-            the run does not hold against itself.
+        BundleError: The file to write is one that is no bundle, or lies in the run's folder; a bridge and no run, a
+            lock is missing or another one, a text holds a secret, a rider is none, or the run does not hold against
+            itself.
     """
     folder = folder.resolve()
     where = eval_folder(root)
@@ -81,6 +84,7 @@ def bundle(
             "which `harness reproduce` writes"
         )
     run = read_run(folder / "run.json")
+    target = _target(path or Path(f"{run.id}.zip"), run.id, folder)
     raw = (folder / "run.json").read_bytes()
     redacted: list[str] = []
     held = read_json(raw, str(folder / "run.json"))
@@ -123,9 +127,6 @@ def bundle(
         registry=registry_hashes(where, run.family, run.recipe),
         files={name: _packed(held) for name, held in sorted(files.items())},
     ).sealed()
-    target = path or Path(f"{run.id}.zip")
-    if target.is_dir():
-        target = target / f"{run.id}.zip"
     with tempfile.TemporaryDirectory(prefix="harness-bundle-") as scratch:
         trial = Path(scratch) / "trial.zip"
         write_archive(trial, {**files, NAME: manifest.text().encode()})
@@ -135,6 +136,29 @@ def bundle(
             raise BundleError(f"{folder}: not packed; the receiver would refuse it:{more}")
         write_archive(target, {**files, NAME: manifest.text().encode()})
     return Packed(target, file_hash(target), manifest, seen.said, seen.unchecked)
+
+
+def _target(path: Path, run: str, folder: Path) -> Path:
+    """The file to write.
+
+    Raises:
+        BundleError: It would take the place of something that is no bundle, or lie among the run's own files.
+    """
+    target = path / f"{run}.zip" if path.is_dir() else path
+    if target.resolve().is_relative_to(folder):
+        raise BundleError(f"{target}: lies in the folder of the run, where no bundle belongs; name another with --out")
+    if not target.exists() and not target.is_symlink():
+        return target
+    try:
+        if not target.is_file():
+            raise ValueError("no file")
+        with zipfile.ZipFile(target) as held, held.open(NAME) as raw:
+            read_manifest(raw.read())
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, BundleError):
+        raise BundleError(
+            f"{target}: is there already and is no bundle; nothing is overwritten: name another with --out"
+        ) from None
+    return target
 
 
 def _fit(held: Any, raw: bytes, name: str, redacted: list[str]) -> bytes:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
-from harness.bundle.archive import unpack
-from harness.bundle.check import Verified, check, folder_files, read_bundled_run
+from harness.bundle.archive import shown, unpack
+from harness.bundle.check import Verified, check, read_bundled_run
 from harness.errors import BundleError
 from harness.places import eval_folder, write_file, written_under
 from harness.records.bundle import FOLDER, NAME, Manifest, read_manifest
-from harness.report.runs_table import PAGE, render_runs
+from harness.report.runs_table import PAGE, folder_files, render_runs, strays
 
 
-def verify(path: Path, *, root: Path | None = None) -> Verified:
+def verify(path: Path, *, root: Path | None = None, now: datetime | None = None) -> Verified:
     """Check a bundle, or the folder of a contributed run, without keeping anything.
 
     Args:
         path: The file, or a folder with a manifest.
         root: Checkout with an eval/ folder: its claims, schemes, families and history.
+        now: The time, with a zone, later than which no run can be; of this machine where left out.
 
     Raises:
         BundleError: It cannot be read as a bundle at all. What is wrong inside stands in the answer.
@@ -28,9 +30,12 @@ def verify(path: Path, *, root: Path | None = None) -> Verified:
     if path.is_dir():
         manifest = _manifest(path / NAME)
         run = read_bundled_run({"run.json": path / "run.json"} if (path / "run.json").is_file() else {})
-        return check(folder_files(manifest, run, path), manifest, run, path, where)
+        # What else lies in the folder is held against the manifest like an entry of the file.
+        files = folder_files(manifest, run, path)
+        files |= {f"{name} (on disk)" if name in files else name: p for name, p in strays(manifest, run, path).items()}
+        return check(files, manifest, run, path, where, now)
     with tempfile.TemporaryDirectory(prefix="harness-verify-") as scratch:
-        return _unpacked(path, Path(scratch), where)
+        return _unpacked(path, Path(scratch), where, now)
 
 
 def add(path: Path, *, root: Path | None = None) -> tuple[Verified, Path, Path]:
@@ -68,18 +73,25 @@ def add(path: Path, *, root: Path | None = None) -> tuple[Verified, Path, Path]:
 
 def _manifest(path: Path) -> Manifest:
     try:
-        return read_manifest(path.read_bytes())
+        return _whole(path.read_bytes())
     except OSError as err:
         raise BundleError(f"{path}: cannot be read ({err.strerror}); a contributed run has a manifest") from err
 
 
-def _unpacked(path: Path, scratch: Path, where: Path) -> Verified:
+def _whole(raw: bytes) -> Manifest:
+    try:
+        return read_manifest(raw)
+    except BundleError as err:  # it may repeat what a stranger wrote
+        raise BundleError(shown(str(err))) from None
+
+
+def _unpacked(path: Path, scratch: Path, where: Path, now: datetime | None = None) -> Verified:
     """Unpack, lay out as a run folder below `scratch`/run, check."""
     (raw := scratch / "raw").mkdir()
     files = unpack(path, raw)
     if NAME not in files:
         raise BundleError(f"{path}: no {NAME}: no bundle of `harness bundle`")
-    manifest = read_manifest(files.pop(NAME).read_bytes())
+    manifest = _whole(files.pop(NAME).read_bytes())
     run = read_bundled_run(files)
     # A name that no record leads to is refused by the check; until then it lies where it can do nothing.
     wanted = folder_files(manifest, run, scratch / "run")
@@ -91,4 +103,4 @@ def _unpacked(path: Path, scratch: Path, where: Path) -> Verified:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(source, target)
         laid[name] = target
-    return check(laid, manifest, run, scratch / "run", where)
+    return check(laid, manifest, run, scratch / "run", where, now)

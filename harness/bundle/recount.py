@@ -45,6 +45,46 @@ LOCKED = "Chips, splits and their sizes are those of the locks"
 LEVELS = "Equivalence levels follow from their conditions"
 
 
+MOST_PX = 1_000_000_000
+"""Pixels of a chip, and any count of them: more than its arrays could hold."""
+
+MOST_THRESHOLDS = 1_000
+"""Of a sweep."""
+
+MOST_AXES = 8
+"""Of a tensor."""
+
+
+def too_large(run: RunRecord, family: Family) -> Iterator[str]:
+    """Why nothing of a record may be counted again: classes that the family does not have, counts beyond any chip.
+
+    Asked before any recount: matrices, maps and bins are made as large as these numbers say, and a stranger wrote
+    them.
+    """
+    classes = {a.id: a.classes for a in family.adapters}
+    for each in run.adapters:
+        k = each.load.classes
+        if each.adapter not in classes:
+            yield f"family {family.id} has no adapter {each.adapter[:80]!r}"
+            continue
+        if k != classes[each.adapter]:
+            yield f"{each.adapter}: {k:,} classes, the family has {classes[each.adapter]}"
+            continue
+        if any(len(t.shape) > MOST_AXES for t in each.load.tensors):
+            yield f"{each.adapter}: a tensor of more than {MOST_AXES} axes"
+        for chip in each.chips:
+            case = f"{each.adapter} on {chip.chip}"
+            rows = chip.confusion or []
+            if chip.confusion is not None and (len(rows) != k or any(len(row) != k for row in rows)):
+                yield f"{case}: a matrix of {len(rows)} rows, {k} classes"
+            counts = [*(n for row in rows for n in row), chip.ignored_px, *chip.predicted_px]
+            counts += [*chip.predicted_above.values(), *(n for q in chip.sweep for n in (q.tp, q.fp, q.fn, q.tn))]
+            if counts and not -MOST_PX <= min(counts) <= max(counts) <= MOST_PX:
+                yield f"{case}: {max(counts, key=abs):,} px; no chip has more than {MOST_PX:,}"
+            if max(len(chip.sweep), len(chip.predicted_above)) > MOST_THRESHOLDS:
+                yield f"{case}: more than {MOST_THRESHOLDS:,} thresholds"
+
+
 def remeasured(view: View, family: Family, run: RunRecord) -> list[Measurement]:
     """What a run with these matrices and load audits measures by the claims of this checkout, in its order.
 
@@ -71,13 +111,15 @@ def hold_measurements(out: Ledger, view: View, family: Family, run: RunRecord, *
         view: Claims and schemes of this checkout.
         family: The run's.
         run: The record.
-        same_claims: The run was judged by these claims: then nothing may be missing either.
+        same_claims: The bundle names the claims of this checkout. Only a word of the message depends on it: whoever
+            writes another hash into the manifest may leave nothing out for that.
     """
+    differ = "" if same_claims else "; the claims differ: check out the run's commit"
     out.expect(VALUES)
     try:
         again = remeasured(view, family, run)
         rows = {each.adapter: structure_rows(view.registry, family, each.load) for each in run.adapters}
-    except (ValueError, KeyError, IndexError, HarnessError) as err:
+    except (ValueError, KeyError, IndexError, ArithmeticError, HarnessError) as err:
         out.hold(VALUES, "all", f"cannot be computed again: {err}")
         return
     fresh = {m.quantity.model_dump_json(): m for m in again}
@@ -87,15 +129,13 @@ def hold_measurements(out: Ledger, view: View, family: Family, run: RunRecord, *
         key = told.quantity.model_dump_json()
         wrong = None if here[key] <= max(times[key], 1) else "stands twice"
         if key not in fresh:
-            wrong = "no claim here names it" + (
-                "" if same_claims else "; the claims differ: check out the run's commit"
-            )
+            wrong = f"no claim here names it{differ}"
         elif wrong is None:
             wrong = _unlike(_written(told), fresh[key].model_dump(mode="json"))
         out.hold(VALUES, f"{number + 1}, {told.quantity.text()}", wrong)
-    if same_claims:
-        for key in fresh.keys() - here.keys():
-            out.hold(VALUES, fresh[key].quantity.text(), "follows from the record and is not among its measurements")
+    for key in sorted((times - here).keys()):
+        left = f"follows from the record and is not among its measurements{differ}"
+        out.hold(VALUES, fresh[key].quantity.text(), left)
     for each in run.adapters:
         wanted = {row.claim: row for row in rows[each.adapter]}
         for row in each.structure:
@@ -104,9 +144,9 @@ def hold_measurements(out: Ledger, view: View, family: Family, run: RunRecord, *
             else:
                 wrong = _unlike(_written(row), wanted[row.claim].model_dump(mode="json"))
             out.hold(ROWS, f"{each.adapter}, {row.claim}", wrong)
-        lacking = wanted.keys() - {row.claim for row in each.structure}
-        if same_claims and lacking:
-            out.hold(ROWS, each.adapter, f"{len(lacking)} claims left out")
+        lacking = sorted(wanted.keys() - {row.claim for row in each.structure})
+        if lacking:
+            out.hold(ROWS, each.adapter, f"{len(lacking)} claims left out: {', '.join(lacking)}{differ}")
 
 
 def _unlike(told: Any, again: Any, where: str = "") -> str | None:
@@ -114,6 +154,8 @@ def _unlike(told: Any, again: Any, where: str = "") -> str | None:
     if isinstance(told, dict) and isinstance(again, dict):
         if told.keys() - again.keys():
             return f"{where or 'it'} has {', '.join(sorted(told.keys() - again.keys()))[:80]}, which does not follow"
+        if again.keys() - told.keys():
+            return f"{where or 'it'} lacks {', '.join(sorted(again.keys() - told.keys()))[:80]}"
         parts = [(f"{where}.{key}".lstrip("."), told[key], again[key]) for key in told]
     elif isinstance(told, list) and isinstance(again, list) and len(told) == len(again):
         parts = [(f"{where}[{i}]", a, b) for i, (a, b) in enumerate(zip(told, again, strict=True))]
@@ -126,24 +168,23 @@ def _unlike(told: Any, again: Any, where: str = "") -> str | None:
 
 
 def _written(record: BaseModel) -> Any:
-    """A record's fields that its file holds; an older file lacks newer ones."""
+    """A record's fields that its file holds: one that was left out is no empty one."""
     return record.model_dump(mode="json", exclude_unset=True)
 
 
 def hold_gates(out: Ledger, view: View, run: RunRecord) -> None:
-    """Hold the answers to the family's gates against the matrices."""
-    if "gates" not in run.model_fields_set:
-        return
+    """Hold the answers to the family's gates against the matrices; none may be missing."""
     random = any(each.load.random_weights for each in run.adapters)
     try:
         again = answers(view.gates.get(run.family), view.registry, run.adapters, view.rules, random)
-    except (ValueError, KeyError, IndexError, HarnessError) as err:
+    except (ValueError, KeyError, IndexError, ArithmeticError, HarnessError) as err:
         out.hold(GATES, "all", f"cannot be answered again: {err}")
         return
     wanted = {(one.gate, one.adapter): one for one in again}
     lacking = wanted.keys() - {(one.gate, one.adapter) for one in run.gates}
     if lacking or len(run.gates) != len(again):
-        out.hold(GATES, "all", f"{len(run.gates)} answers, {len(again)} gates here")
+        left = ", ".join(sorted(gate for gate, _ in lacking))
+        out.hold(GATES, "all", f"{len(run.gates)} answers, {len(again)} gates here{f'; missing: {left}' * bool(left)}")
     for told in run.gates:
         fresh = wanted.get((told.gate, told.adapter))
         wrong = "no such gate here" if fresh is None else _unlike(_written(told), fresh.model_dump(mode="json"))
@@ -151,15 +192,14 @@ def hold_gates(out: Ledger, view: View, run: RunRecord) -> None:
 
 
 def hold_pixels(out: Ledger, each: AdapterRun, chip: ChipScore, arrays: Arrays) -> None:
-    """Count boundaries and reliability of one chip again, where the record has them."""
-    kept = {"boundary", "reliability"} & chip.model_fields_set
+    """Count boundaries and reliability of one chip again; a scored chip has them."""
     label = arrays.label(each.scheme)
     case = f"{each.adapter} on {chip.chip}"
-    if not kept or not chip.scored or label is None:
+    if not chip.scored or label is None:
         stray = bool(chip.boundary) or chip.reliability is not None
         out.hold(PIXELS, case, "boundaries or reliability without a label") if stray else None
         return
-    k, told = each.load.classes, _written(chip)
+    k, told = each.load.classes, chip.model_dump(mode="json", include={"boundary", "reliability"})
     probabilities = arrays.probabilities[each.adapter]
     try:
         counts = boundary_counts(label, arrays.classes[each.adapter], k, UNLABELLED)
@@ -169,7 +209,7 @@ def hold_pixels(out: Ledger, each: AdapterRun, chip: ChipScore, arrays: Arrays) 
     except ValueError as err:
         out.hold(PIXELS, case, str(err))
         return
-    wrong = _unlike({name: told[name] for name in sorted(kept)}, again)
+    wrong = _unlike(told, again)
     if wrong is not None and wrong.startswith("boundary ") and not chip.boundary:
         wrong = "boundaries left out"
     out.hold(PIXELS, case, wrong)
@@ -309,6 +349,30 @@ def fits_beside(out: Ledger, each: AdapterRun, chip: ChipScore, arrays: Arrays, 
         wrong = "a map of another size than the chip"
     out.hold(BESIDE, f"{each.adapter} on {chip.chip}", wrong)
     return wrong is None
+
+
+def utm(lon: float, lat: float) -> int:
+    """EPSG code of a point's UTM zone; the rule of `harness.chips.coverage`, which needs shapely and pyproj."""
+    zone = min(60, int((lon + 180) // 6) + 1)
+    return (32600 if lat >= 0 else 32700) + zone
+
+
+def lock_faults(locks: Sequence[Lock]) -> Iterator[str]:
+    """What of locks does not fit itself: an AOI twice, a grid of another zone, dates out of order."""
+    for lock in locks:
+        held = [(one.aoi, one.recipe) for one in lock.aois]
+        if len(set(held)) < len(held):
+            yield "a lock holds an AOI twice for one recipe"
+        for one in lock.aois:
+            lon, lat = one.centre
+            if not (-180 <= lon <= 180 and -90 <= lat <= 90):
+                yield f"{one.aoi[:80]!r}: its centre in the lock is no place on earth"
+            elif one.epsg != (wanted := utm(lon, lat)):
+                yield f"{one.aoi[:80]!r}: EPSG:{one.epsg} in the lock; its centre lies in the zone of EPSG:{wanted}"
+            for modality in dict.fromkeys(step.modality for step in one.timesteps):
+                order = [step.index for step in one.timesteps if step.modality == modality]
+                if order != list(range(len(order))):
+                    yield f"{one.aoi[:80]!r}: dates of {modality[:40]!r} stand in the lock as {str(order)[:80]}"
 
 
 def hold_locks(out: Ledger, run: RunRecord, locks: Sequence[Lock]) -> None:

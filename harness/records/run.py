@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.errors import RegistryError
 from harness.places import write_file
 from harness.records.baselines import Beside
+from harness.records.bundle import FOLDER
 from harness.records.gates import GateAnswer
 from harness.records.load import LoadAudit, StructureRow
 from harness.records.operating import Reliability
@@ -173,13 +174,18 @@ def read_run(path: Path) -> RunRecord:
     return run
 
 
-def read_runs(folder: Path) -> list[RunRecord]:
-    """Every run under eval/runs/, oldest first; an empty list where there is none.
+def read_runs(folder: Path, *, contributed: bool = False) -> list[RunRecord]:
+    """Every run of one's own under eval/runs/, oldest first; an empty list where there is none.
+
+    Args:
+        folder: eval/runs/.
+        contributed: Those that came from other people's machines instead.
 
     Raises:
         RegistryError: A run.json is not of this shape; names file and field.
     """
     found = {p.resolve() for p in folder.glob("*/run.json")}  # `latest` is a link to one of them
+    found = {p for p in found if p.parent.name.casefold().startswith(FOLDER) == contributed}
     return sorted((read_run(p) for p in found), key=lambda r: (r.created, r.id))
 
 

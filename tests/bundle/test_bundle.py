@@ -13,6 +13,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,19 @@ import harness.bundle.check
 from harness.bundle import Packed, add, bundle, verify
 from harness.bundle.archive import check_arrays, read_json, write_archive
 from harness.bundle.check import commit_known
+from harness.bundle.recount import lock_faults, utm
+from harness.chips.coverage import utm as rule
+from harness.chips.scenes import Lock
+from harness.claims.findings import Audit
 from harness.claims.groups import View
 from harness.errors import BundleError, RegistryError
 from harness.folders import write_locks
+from harness.records import read_runs
 from harness.records.bundle import NAME
+from harness.records.run import read_run
+from harness.report.render import render
 from harness.report.runs_table import render_runs
-from tests.bundle.made import CHIPS, LOCK, checkout, leaves, made_run, opened, put, resealed
+from tests.bundle.made import CHIPS, LOCK, checkout, leaves, made_lock, made_run, opened, put, resealed
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,6 +216,15 @@ def _put(where: str, value: Any) -> Callable[[Json], None]:
         (lambda r: r["adapters"][0]["structure"].pop(), "claims left out"),
         (_put("adapters.0.structure.0.claim", "card/none"), "no claim card/none here"),
         (lambda r: r["gates"].pop(), "gates here"),
+        (lambda r: r.pop("gates"), "0 answers, 3 gates here; missing: buildings, tim, tim-publish"),
+        (lambda r: r["measurements"][0].pop("needed"), "lacks needed"),
+        (lambda r: r["adapters"][1]["chips"][0].pop("reliability"), "Boundaries and reliability"),
+        (_put("adapters.0.load.classes", 20_000), "20,000 classes, the family has 5; nothing was counted again"),
+        (_put("adapters.0.chips.0.confusion.0.0", 10**12), "no chip has more than"),
+        (_put("adapters.0.chips.0.confusion.0.0", 10**400), "larger than any count"),
+        (_put("adapters.0.load.files.0.size_bytes", 10**400), "larger than any count"),
+        (_put("who", "Ann \u202eelpmaxE"), "who: 'Ann \\\\u202eelpmaxE'"),
+        (_put("device", "\x1b[2J"), "a text that a report cannot print"),
         (_put("adapters.0.chips.0.confusion.0", [1, 2]), "a matrix of 5 rows"),
         (_put("adapters.0.chips.0.split", "test"), "six-aois of 6 in the lock"),
         (_put("adapters.1.chips.1.chip", "soho"), "stands in no lock"),
@@ -254,6 +271,101 @@ def test_locks_are_in_the_bundle_parse_and_are_the_ones_that_were_read(
     held["locks"] = {LOCK: hashlib.sha256(signed).hexdigest()}
     wrong = faults(with_record(tmp_path / "c.zip", packed, held, **{name: signed}), root)
     assert any("a password, key or signature" in line for line in wrong), wrong
+
+
+def test_nothing_is_left_out_under_other_claims_and_no_name_reaches_the_terminal_raw(
+    packed: Packed, root: Path, tmp_path: Path, quick: None
+) -> None:
+    held = record(packed)
+    held["measurements"] = held["measurements"][1:]
+    files = {**opened(packed.path), "run.json": json.dumps(held).encode()}
+    path = tmp_path / "b.zip"
+    wrong = faults(resealed(path, files, lambda m: m["registry"].update({"claims/z.yaml": "ab" * 32})), root)
+    assert any("is not among its measurements; the claims differ" in line for line in wrong), wrong
+    files = opened(packed.path)
+    seen = verify(resealed(path, files, lambda m: m["registry"].update({"claims/\x1b[2J": "ab" * 32})), root=root)
+    assert any("the name of no file of a registry" in line for line in seen.wrong), seen.wrong
+    assert all(line.isprintable() for line in [*seen.wrong, *seen.holds, *seen.said, *seen.unchecked])
+    assert any("are not pinned by the family" in line for line in seen.said)
+    wrong = faults(resealed(path, files, lambda m: m.update(redacted=["run.json: \x1b[31mx"])), root)
+    assert any(line.startswith("redacted") for line in wrong), wrong
+    early = datetime(2026, 1, 1, 3, 4, 4, tzinfo=UTC)
+    assert any("ahead of this machine's clock" in line for line in verify(packed.path, root=root, now=early).wrong)
+    assert verify(packed.path, root=root, now=early + timedelta(seconds=1)).wrong == []
+
+
+def test_integers_of_a_lock_are_those_of_its_places() -> None:
+    held = made_lock().model_dump(mode="json")
+    assert list(lock_faults([made_lock()])) == []
+    for where in leaves(held, (int,)):
+        if where[-1] in ("epsg", "index") and "scenes" not in where:
+            changed = deepcopy(held)
+            put(changed, where, lambda n: n + 1)
+            assert list(lock_faults([Lock.model_validate(changed)])), where
+    for lon in (-180.0, -74.0, -0.1, 0.0, 3.0, 179.9, 180.0):
+        for lat in (-33.0, 0.0, 40.7):
+            assert utm(lon, lat) == rule(lon, lat)
+
+
+def test_what_lies_in_a_contributed_folder_stands_in_its_manifest(packed: Packed, root: Path, tmp_path: Path) -> None:
+    own = checkout(tmp_path / "own", root)
+    folder = add(packed.path, root=own)[1]
+    runs = folder.parent
+    (folder / "figures").mkdir()
+    for name in ("report.md", "figures/a.svg"):
+        (folder / name).write_text("x", encoding="utf-8")
+    text = render_runs(runs)
+    for name in ("bench/joules.json", "arrays/x.npz", "notes.md", "locks/.x"):
+        stray = folder / name
+        stray.parent.mkdir(exist_ok=True)
+        stray.write_text("{}", encoding="utf-8")
+        assert verify(folder, root=own).wrong == [f"{name} stands in no manifest"]
+        with pytest.raises(BundleError, match="stands in no manifest"):
+            render_runs(runs)
+        stray.unlink()
+    assert render_runs(runs) == text
+    raw = (folder / "run.json").read_bytes()
+    (folder / "run.json").write_bytes(raw.replace(b"Apple M2", b"Apple M9"))
+    with pytest.raises(BundleError, match="is not what was packed"):
+        render_runs(runs)
+    (folder / "run.json").write_bytes(raw)
+    assert read_runs(runs) == []
+    assert [r.who for r in read_runs(runs, contributed=True)] == ["Ann Example"]
+    (folder / NAME).unlink()
+    with pytest.raises(BundleError, match="a contributed run has a manifest"):
+        render_runs(runs)
+
+
+def test_gap_reports_name_contributed_runs_as_theirs(run: Path, view: View, audit: Audit) -> None:
+    theirs = read_run(run / "run.json").model_copy(
+        update={"who": "see https://evil.example @octocat www.evil.example", "device": "x|<b>"}
+    )
+    family = view.families["terramind-nyc"]
+    plain = render(view, audit, [], family)
+    for name, text in render(view, audit, [], family, contributed=[theirs]).items():
+        added = [line for line in text.splitlines() if line not in plain[name].splitlines()]
+        assert bool(added) == (name in ("terramind-nyc.md", "terramind-nyc-lulc.md", "terramind-nyc-buildings.md"))
+        assert not any("://" in line or "@o" in line or "www." in line or "<b>" in line for line in added), added
+        if added:
+            assert any("ontributed" in line and "octocat" in line for line in added)
+            assert any("no figure called ours" in line for line in added)
+    ours = render(view, audit, [theirs], family)["terramind-nyc-lulc.md"]
+    assert "| see https:<!-- -->//evil.example @<!-- -->octocat" in ours
+
+
+def test_no_file_is_lost_to_a_bundle(run: Path, packed: Packed, root: Path, tmp_path: Path) -> None:
+    before = (run / "run.json").read_bytes()
+    other = tmp_path / "precious.json"
+    other.write_text("{}", encoding="utf-8")
+    plain = archive(tmp_path / "photos.zip", [("a", b"x")])
+    for target, said in ((run / "run.json", "in the folder"), (run / "b.zip", "in the folder")):
+        with pytest.raises(BundleError, match=said):
+            bundle(run, target, root=root)
+    for target in (other, plain):
+        with pytest.raises(BundleError, match="is no bundle; nothing is overwritten"):
+            bundle(run, target, root=root)
+    assert (run / "run.json").read_bytes() == before
+    assert other.read_text(encoding="utf-8") == "{}"
 
 
 def test_without_arrays_the_matrices_are_said_to_be_uncounted(run: Path, root: Path, tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ from harness.chips.items import redacted
         ("PC_SDK_SUBSCRIPTION_KEY=0123456789abcdef", "key"),
         ("--hub-token abcdefgh", "key"),
         ("password=open-sesame", "password"),
+        ("https://host/x?accessToken=abcdefgh", "signature"),
+        ("https://host/x?X-Amz-Signature=deadbeef", "signature"),
+        ("https://host/x?Expires=1&Signature=AbCdEf&Key-Pair-Id=APKAEXAMPLE", "signature"),
+        ("Authorization: Token abcdefghijkl", "authorisation"),
         ("http://ann:secret@proxy:3128", "password in an address"),
     ],
 )
@@ -49,6 +53,8 @@ def test_secrets_are_seen_wherever_they_stand(text: str, kind: str) -> None:
         ),
         *("an import set float32 products to 'medium'; put back to 'highest'", "S2L2A: raw DN / 10000", "1/2/3"),
         *("float16 and (bfloat16)/float32", "cuda: NVIDIA H200", "https://planetarycomputer.microsoft.com/api/stac/v1"),
+        *("km/h", "S2/S1", "at 10 km/h, 3 m/s / 2", "eval/runs/x/run.json", "TP/(TP+FP)/2", "S1RTC:VV/VH/x", "~1/2/3"),
+        *("s3://bucket/a/b.tif", "https://host/home/x, https://host/Users/y: z", "tree // built", "(2021)/10 m/px"),
         *("mps: Apple M2", "2026-01-02T03:04:05+00:00", "module.encoder.blocks.0/attn", "../relative/path"),
     ],
 )
@@ -71,6 +77,18 @@ def test_plain_texts_are_left_alone(text: str) -> None:
         ("~/chips/x.tif", "<path>/x.tif"),
         ("https://u:p@host/a/b?key=1 and", "https://***@host/a/b?... and"),
         ("at /opt/venv/lib/python3.11/site-packages/torch/x.py, line", "at <path>/x.py, line"),
+        (
+            "/Volumes/Ann Example Private/project-x/chips/bronx.tif: cannot be read; HDF5:/mnt/ann/secret/x.h5 failed",
+            "<path>/bronx.tif: cannot be read; HDF5:<path>/x.h5 failed",
+        ),
+        ("//server/share/ann/x", "<path>/x"),
+        ("~ann/x/y", "<path>/y"),
+        ("zip:///mnt/ann/x.zip", "<path>/x.zip"),
+        ("-I/mnt/ann/x and %2Fhome%2Fann%2Fx", "-I<path>/x"),
+        ("/mnt/Ann Example's disk/x/My Maps", "<path>"),
+        ("--chips '/mnt/Ann'\"'\"'s disk/x y/z' --device mps", "--chips '<path>/z' --device mps"),
+        ("--chips=/mnt/Ann Example/x y/z --device mps", "--chips=<path>/z --device mps"),
+        ("<path>/mnt/ann/x: and <path>/x.tif", "<path><path>/x: and <path>/x.tif"),
     ],
 )
 def test_paths_passwords_and_queries_are_taken_out(text: str, out: str) -> None:
@@ -97,3 +115,11 @@ def test_values_of_secret_variables_are_seen_and_short_ones_are_not() -> None:
     assert secret("x correct horse y", {"HF_TOKEN": "correct horse"}) == "the value of HF_TOKEN"
     assert secret("x mps y", {"MY_KEY": "mps"}) is None
     assert secret("x correct horse y", {"EDITOR": "correct horse"}) is None
+
+
+@pytest.mark.parametrize("query", ["?v=1", "?Expires=1&Signature=ab", "?accessToken=abc", "#x", "%3Fv=1"])
+def test_the_address_of_a_raster_in_a_lock_has_no_query_whatever_its_name(query: str) -> None:
+    plain = {"assets": {"B02": {"href": "https://host/a.tif"}}, "catalogue": "https://host/stac?v=1"}
+    assert leak(plain, addresses=True) is None
+    plain["assets"]["B02"]["href"] += query  # type: ignore[index]
+    assert "href" in str(leak(plain, addresses=True))
