@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -177,10 +178,14 @@ def doctor(session: nox.Session) -> None:
 
 @nox.session(**ON)
 def bench(session: nox.Session) -> None:
-    """Time what was made faster against doing without it, ratios within one run."""
-    words = _install_models(session, "live", "twin", "tests")
-    session.run("python", "-m", "tests.models.bench_dates", *words)
-    session.run("python", "-m", "tests.chips.bench_reads", "--rounds", "4")
+    """Time each step of a call against a plain reference; -- --compare A B says what changed between two records."""
+    if "--compare" in session.posargs:
+        _install(session, ".", "the harness and 8 libraries, about 50 MB; a minute or two the first time")
+        words = [word for word in session.posargs if word not in ("--compare", wheels.FLAG)]
+        session.run("harness", "bench", "compare", *words)
+        return
+    words = _install_models(session, "live")
+    session.run("harness", "bench", "run", *words)
 
 
 @nox.session
@@ -221,12 +226,28 @@ def coverage(session: nox.Session) -> None:
     session.run("python", "-m", "tests.score.coverage", "--check", *session.posargs)
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write site/, the pages of every module from its docstrings; without torch."""
+    _install(session, ".[docs]", "the harness, its 8 libraries and pdoc, about 50 MB; a minute or two the first time")
+    session.run("python", "docs/api.py", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
-    """Build the wheel, install it alone and run the audit outside the checkout."""
+    """Build the wheel, install it alone; outside the checkout, audit and render the committed reports from it."""
+    checkout = Path.cwd()
     with tempfile.TemporaryDirectory() as outside:
         session.run("python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", outside, ".")
         built = next(Path(outside).glob("*.whl"))
         _install(session, str(built), f"{built.name} and 8 libraries, about 50 MB; a minute or two the first time")
         with session.chdir(outside):
             session.run("harness", "audit", *session.posargs)
+            session.run("harness", "verify", "--help", silent=True)
+            said = str(session.run("harness", "--version", silent=True)).strip()
+            if said != f"harness {PROJECT['project']['version']}":
+                session.error(f"the wheel calls itself {said!r}; pyproject.toml has {PROJECT['project']['version']}")
+            for run in (checkout / "eval" / "runs").glob("contributed-*"):
+                shutil.copytree(run, Path("eval", "runs", run.name))
+            # Only with every claim, gate, rule and scheme in the wheel do the same reports come out.
+            session.run("harness", "reproduce", "--check", "--out", str(checkout / "eval" / "reports"))

@@ -401,6 +401,20 @@ def test_a_session_installs_the_chosen_build_under_every_pin(
     assert "because" in session.said
 
 
+def test_the_bench_runs_or_compares_and_needs_no_torch_for_the_latter(
+    noxfile: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _ = noxfile("-s", "bench")
+    monkeypatch.setattr(module.wheels, "choose", lambda *args, **kwargs: wheels.Choice(INDEX, (CPU,), "because"))
+    session = Session(tmp_path, "--full")
+    module.bench(session)
+    assert session.runs == [("harness", "bench", "run", "--full")]
+    other = Session(tmp_path, "--compare", "a.json", "b.json", "--fail-on=slower")
+    module.bench(other)
+    assert other.runs == [("harness", "bench", "compare", "a.json", "b.json", "--fail-on=slower")]
+    assert [words[-2:] for words in other.installs] == [("-e", ".")]
+
+
 def test_a_session_without_a_fitting_build_ends_before_it_installs(
     noxfile: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,10 +12,8 @@ with it. Signed addresses have one, so that is the serial way here; `bare` is th
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.util
 import json
-import mmap
 import os
 import resource
 import statistics
@@ -33,21 +31,18 @@ import numpy as np
 import rasterio
 import rasterio.windows
 
+from harness.bench import scenes
+from harness.bench.scenes import EPSG, GSD, LONLAT, write_scenes
+from harness.bench.served import QUERY, serving
 from harness.chips.assemble import read_chip
 from harness.chips.chip import MODALITIES
-from harness.chips.reader import Header, Request, chip_grid, reach_of, window
+from harness.chips.reader import Header, Request, window
 from harness.chips.recipe import Recipe, read_recipes
-from harness.chips.scenes import AoiLock, AssetRef, Scene, Timestep
+from harness.chips.scenes import AoiLock
 from harness.chips.sources.cog import THREADS, CogReader
 from harness.chips.store import Store
 from harness.chips.warp import project
 from harness.places import eval_folder
-from tests.chips.cogs import GSD, write_cog
-
-LONLAT, EPSG, DATES = (-73.98, 40.7), 32618, 4
-
-QUERY = "st=2026-01-01T00%3A00%3A00Z&se=2026-01-02T00%3A00%3A00Z&sp=rl&sv=2025-07-05&sr=c&sig=bench"
-"""Of the shape that a signed URL has."""
 
 TUNED: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -91,49 +86,6 @@ def recipe() -> Recipe:
     return read_recipes(eval_folder() / "recipes")["published-rerun"]
 
 
-def write_scenes(folder: Path, base: str) -> AoiLock:
-    """57 files under names of their own: one picture a pixel size, linked."""
-    (x,), (y,) = project([LONLAT[0]], [LONLAT[1]], 4326, EPSG)
-    rng = np.random.default_rng(0)
-    made: dict[str, Path] = {}
-    for gsd, side in ((10, 2560), (20, 1280), (60, 426)):
-        west, north = (round(v / 60) * 60.0 for v in (x - side * gsd / 2, y + side * gsd / 2))
-        data = rng.integers(200, 4000, (side, side)).astype(np.uint16)
-        made[f"{gsd}"] = write_cog(folder / f"s2_{gsd}.tif", data, EPSG, (gsd, 0, west, 0, -gsd, north), block_px=512)
-        if gsd == 10:
-            power = rng.gamma(4, 0.02, (side, side)).astype(np.float32)
-            made["S1"] = write_cog(
-                folder / "s1.tif", power, EPSG, (10, 0, west, 0, -10, north), nodata=-32768, block_px=512
-            )
-    step = 1 / 3600
-    metres = rng.normal(20, 5, (1200, 1200)).astype(np.float32)
-    corner = (step, 0, LONLAT[0] - 600 * step, 0, -step, LONLAT[1] + 600 * step)
-    made["DEM"] = write_cog(folder / "dem.tif", metres, 4326, corner, block_px=512)
-
-    def scene(item: str, date: str, modality: str, epsg: int, unit: str, nodata: float | None) -> Scene:
-        assets = {}
-        for band in MODALITIES[modality].bands:
-            kind = str(GSD[band]) if modality == "S2L2A" else "S1" if modality == "S1RTC" else "DEM"
-            name = f"{item}_{band}.tif"
-            if not (folder / name).exists():
-                os.link(made[kind], folder / name)
-            gsd = {"S1": 10, "DEM": 30}.get(kind) or int(kind)
-            assets[band] = AssetRef(href=f"{base}/{name}", bands=[band], gsd_m=gsd, unit=unit, nodata=nodata)
-        when = f"{date}T15:40:00Z"
-        return Scene(collection=modality, item=item, datetime=when, baseline="05.10", epsg=epsg, assets=assets)
-
-    steps = [Timestep(modality="DEM", index=0, scenes=[scene("dem", "2021-04-22", "DEM", 4326, "m", None)], why="")]
-    for t in range(DATES):
-        date = f"2024-0{4 + t}-01"
-        optical, radar = (
-            scene(f"s2_{t}", date, "S2L2A", EPSG, "DN", 0),
-            scene(f"s1_{t}", date, "S1RTC", EPSG, "linear power", -32768),
-        )
-        steps.append(Timestep(modality="S2L2A", index=t, scenes=[optical], why=""))
-        steps.append(Timestep(modality="S1RTC", index=t, scenes=[radar], why=""))
-    return AoiLock(aoi="bench", recipe="published-rerun", centre=LONLAT, epsg=EPSG, timesteps=steps, searches=[])
-
-
 class Long:
     """Queries as long as real ones."""
 
@@ -151,13 +103,11 @@ def signed(href: str) -> str:
 
 
 def requests_of(lock: AoiLock) -> list[Request]:
-    reach = reach_of(grid_of(lock), tuple(v[0] for v in project([LONLAT[0]], [LONLAT[1]], 4326, EPSG)))  # type: ignore[arg-type]
-    scenes = [s for step in lock.timesteps for s in step.scenes]
-    return [Request(a.href, reach, 1, s.epsg) for s in scenes for a in s.assets.values()]
+    return scenes.requests_of(lock, recipe())
 
 
 def grid_of(lock: AoiLock) -> Any:
-    return chip_grid(recipe(), lock.centre, lock.epsg, project)
+    return scenes.grid_of(lock, recipe())
 
 
 def alone(request: Request, options: dict[str, Any], query: bool = True) -> int:
@@ -307,80 +257,16 @@ def child(way: str, file: Path) -> None:
     print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, size]))
 
 
-class Ranges(asyncio.Protocol):
-    """One connection of the server: HEAD and GET of files, each answered after the same time."""
-
-    def __init__(self, folder: Path, delay: float, log: list[tuple[str, str]], kept: dict[str, memoryview]) -> None:
-        self._folder, self._delay, self._log, self._kept = folder, delay, log, kept
-        self._came = b""
-
-    def connection_made(self, transport: Any) -> None:
-        """Nothing waits for more to send (asyncio sets TCP_NODELAY)."""
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Note each request, and answer it later."""
-        self._came += data
-        while b"\r\n\r\n" in self._came:
-            head, _, self._came = self._came.partition(b"\r\n\r\n")
-            first, *lines = head.decode("latin1").split("\r\n")
-            method, target, _ = first.split(" ")
-            span = next((s.partition("=")[2] for s in lines if s.lower().startswith("range:")), None)
-            name = target.partition("?")[0].lstrip("/")
-            if name.startswith("-/"):
-                self._send("GET", "200 OK", json.dumps(self._log).encode())
-                self._log.clear()
-                continue
-            self._log.append((method, name))
-            asyncio.get_running_loop().call_later(self._delay, self._answer, method, name, span)
-
-    def _answer(self, method: str, name: str, span: str | None) -> None:
-        path = self._folder / name
-        if name not in self._kept:
-            if not path.is_file():
-                self._send(method, "404 Not Found", b"")
-                return
-            with path.open("rb") as file:
-                self._kept[name] = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
-        whole = self._kept[name]
-        if span is None:
-            self._send(method, "200 OK", whole)
-            return
-        start, _, last = span.partition("-")
-        stop = min(int(last or len(whole)) + 1, len(whole))
-        place = f"Content-Range: bytes {start}-{stop - 1}/{len(whole)}\r\n"
-        self._send(method, "206 Partial Content", whole[int(start) : stop], place)
-
-    def _send(self, method: str, status: str, body: bytes | memoryview, more: str = "") -> None:
-        head = f"HTTP/1.1 {status}\r\nContent-Type: image/tiff\r\nAccept-Ranges: bytes\r\n{more}"
-        head += f'ETag: "1"\r\nContent-Length: {len(body)}\r\n\r\n'
-        self._transport.writelines([head.encode(), body if method == "GET" else b""])
-
-
-async def serve(folder: Path, delay: float) -> None:
-    """Serve a folder until stopped; prints the address once connections are taken."""
-    log: list[tuple[str, str]] = []
-    kept: dict[str, memoryview] = {}
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Ranges(folder, delay, log, kept), "127.0.0.1", 0, backlog=1024)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await server.serve_forever()
-
-
 def main() -> None:
     """Serve, measure in rounds, print."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-rounds", type=int, default=1, help="of the serial ways that nothing is compared with")
     parser.add_argument("--delay", type=float, default=0.04, help="seconds a request")
-    parser.add_argument("--serve", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, metavar=("WAY", "LOCK"), help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.child:
         child(words.child[0], Path(words.child[1]))
-        return
-    if words.serve:
-        asyncio.run(serve(Path(words.serve), words.delay))
         return
     with tempfile.TemporaryDirectory() as name:
         measure(Path(name), words.rounds, words.slow_rounds, words.delay)
@@ -388,41 +274,35 @@ def main() -> None:
 
 def measure(folder: Path, rounds: int, slow: int, delay: float) -> None:
     """All ways, interleaved."""
-    command = [sys.executable, "-m", "tests.chips.bench_reads", "--serve", str(folder), "--delay", str(delay)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
-        try:
-            assert server.stdout is not None
-            base = server.stdout.readline().strip()
-            lock = write_scenes(folder, base)
-            file = folder / "lock.json"
-            file.write_text(lock.model_dump_json(), encoding="utf-8")
-            assert len(requests_of(lock)) == 57
-            have = {n: importlib.util.find_spec(n) is not None for n in ("stackstac", "odc")}
-            ways = [w for w in MAIN_WAYS if have.get(w.rstrip("0123456789"), True)]
-            ratios: dict[str, list[float]] = {w: [] for w in ways}
-            took: dict[str, list[float]] = {w: [] for w in ways}
-            asked: dict[str, dict[str, float]] = {}
-            memory: dict[str, float] = {}
-            load = [os.getloadavg()[0]]
-            for i in range(rounds):
-                for way in ways if i < slow else [w for w in ways if w not in SLOW]:
-                    urllib.request.urlopen(f"{base}/-/log").close()  # noqa: S310 (loopback)
-                    env = {**os.environ, "BENCH_FOLDER": str(folder)}
-                    run = [sys.executable, "-m", "tests.chips.bench_reads", "--child", way, str(file)]
-                    out = subprocess.run(run, env=env, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
-                    if out.returncode:
-                        sys.exit(f"{way}: {out.stderr}")
-                    print(f"round {i} {way}: {out.stdout.strip()}", file=sys.stderr, flush=True)
-                    seconds, peak, _ = json.loads(out.stdout.splitlines()[-1])
-                    took[way].append(seconds)
-                    ratios[way].append(took["default"][-1] / seconds)
-                    memory[way] = max(peak, memory.get(way, 0))
-                    with urllib.request.urlopen(f"{base}/-/log") as answer:  # noqa: S310
-                        log = json.load(answer)
-                    asked.setdefault(way, {m: sum(r[0] == m for r in log) / 57 for m in ("HEAD", "GET")})
-                    load.append(os.getloadavg()[0])
-        finally:
-            server.terminate()
+    with serving(folder, delay) as base:
+        lock = write_scenes(folder, base)
+        file = folder / "lock.json"
+        file.write_text(lock.model_dump_json(), encoding="utf-8")
+        assert len(requests_of(lock)) == 57
+        have = {n: importlib.util.find_spec(n) is not None for n in ("stackstac", "odc")}
+        ways = [w for w in MAIN_WAYS if have.get(w.rstrip("0123456789"), True)]
+        ratios: dict[str, list[float]] = {w: [] for w in ways}
+        took: dict[str, list[float]] = {w: [] for w in ways}
+        asked: dict[str, dict[str, float]] = {}
+        memory: dict[str, float] = {}
+        load = [os.getloadavg()[0]]
+        for i in range(rounds):
+            for way in ways if i < slow else [w for w in ways if w not in SLOW]:
+                urllib.request.urlopen(f"{base}/-/log").close()  # noqa: S310 (loopback)
+                env = {**os.environ, "BENCH_FOLDER": str(folder)}
+                run = [sys.executable, "-m", "tests.chips.bench_reads", "--child", way, str(file)]
+                out = subprocess.run(run, env=env, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
+                if out.returncode:
+                    sys.exit(f"{way}: {out.stderr}")
+                print(f"round {i} {way}: {out.stdout.strip()}", file=sys.stderr, flush=True)
+                seconds, peak, _ = json.loads(out.stdout.splitlines()[-1])
+                took[way].append(seconds)
+                ratios[way].append(took["default"][-1] / seconds)
+                memory[way] = max(peak, memory.get(way, 0))
+                with urllib.request.urlopen(f"{base}/-/log") as answer:  # noqa: S310
+                    log = json.load(answer)
+                asked.setdefault(way, {m: sum(r[0] == m for r in log) / 57 for m in ("HEAD", "GET")})
+                load.append(os.getloadavg()[0])
     print(f"57 windows, {delay * 1000:g} ms a request; {os.cpu_count()} cores, load {min(load):.1f} to {max(load):.1f}")
     print("way           median s  best s  rounds  x serial  HEAD/window  GET/window  peak MiB")
     for way in ways:
