@@ -8,6 +8,13 @@
 >>> ensemble = load_family("terramind-nyc", "weights", recipe="pretraining")  # doctest: +SKIP
 >>> for chip in read_chips("chips"):                                          # doctest: +SKIP
 ...     ensemble.predict(chip, tasks=["lulc_nyc", "buildings_nyc"])
+
+Predicting is the ensemble's own method, and `harness.score` is the package that scores:
+
+>>> from harness.score.confusion import ConfusionMatrix
+>>> from harness.score.metrics import miou
+>>> round(miou(ConfusionMatrix(((5, 1), (0, 4)))).value, 3)
+0.817
 """
 
 from importlib import import_module
@@ -16,12 +23,17 @@ from typing import TYPE_CHECKING, Any
 from harness.claims.audit import audit_card
 
 if TYPE_CHECKING:
+    from harness.chips.assemble import read_chip
     from harness.chips.sources.files import read_chips
     from harness.models.ensemble import load_family
 
-__all__ = ["audit_card", "load_family", "read_chips"]
+__all__ = ["audit_card", "load_family", "read_chip", "read_chips"]
 
-HEAVY = {"load_family": "harness.models.ensemble", "read_chips": "harness.chips.sources.files"}
+HEAVY = {
+    "load_family": "harness.models.ensemble",
+    "read_chip": "harness.chips.assemble",
+    "read_chips": "harness.chips.sources.files",
+}
 """Names that load torch or rasterio, and only when somebody asks for them."""
 
 

@@ -14,7 +14,7 @@ from harness.commands.audit import audit
 from harness.commands.bench import bench
 from harness.commands.bundle import bundle, verify
 from harness.commands.chips import chips
-from harness.commands.console import err, out
+from harness.commands.console import err, not_installed, out
 from harness.commands.doctor import doctor
 from harness.commands.equivalence import equivalence
 from harness.commands.lock import lock
@@ -56,11 +56,12 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
         app()
-    except HarnessError as error:
-        if debug:
+    except (HarnessError, ModuleNotFoundError) as error:
+        said = not_installed(error) if isinstance(error, ModuleNotFoundError) else error
+        if debug or said is None:
             raise
-        err.print(f"error: {error}", markup=False, style=None)
-        sys.exit(error.exit_code)
+        err.print(f"error: {said}", markup=False, style=None)
+        sys.exit(said.exit_code)
     except BrokenPipeError:
         # The reader of a pipe went away; point stdout elsewhere so that closing it stays quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

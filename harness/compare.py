@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.claims.families import read_families
 from harness.errors import RegistryError
-from harness.places import cache_folder, eval_folder, write_file
+from harness.places import cache_folder, eval_folder, write_file, written_under
 from harness.records.equivalence import read_equivalences, write_equivalence
 from harness.report.equivalence import render_equivalence
 
@@ -79,7 +79,7 @@ def compare(
     )
     if merged:
         other = equivalence.merged(other, names)
-    runs = out or folder / "runs"
+    runs = out or written_under(folder) / "runs"
     record = equivalence.run(
         reference,
         other,

@@ -29,7 +29,7 @@ from harness.chips.worldcover import NODATA, read_local, to_scheme
 from harness.claims.audit import read_view
 from harness.errors import ChipError, RegistryError, SourceError
 from harness.models.hub_client import Hub, Wanted
-from harness.places import eval_folder, write_file
+from harness.places import eval_folder, write_file, written_under
 
 Step = Callable[[str], None]
 
@@ -108,7 +108,7 @@ def rebuild(
         has_footprints=(lambda parent: has_footprints(grid_of(parent))) if variant == "buildings" else None,
         step=step,
     )
-    path = out or where.parent / "aois" / "locks" / f"card-{variant}.split.json"
+    path = out or written_under(where).parent / "aois" / "locks" / f"card-{variant}.split.json"
     write_file(path, split.model_dump_json(indent=1) + "\n")
     lists, unread = _lists(variant, published, where, step)
     compared = {name: compare(split, ids) for name, ids in lists.items()}
