@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from harness.chips.chip import Chip, Label
 from harness.chips.cover import cover_of, is_buildings, land_of, land_schemes, reflectance
+from harness.chips.generated import bridge_to
 from harness.chips.labels import IGNORE_INDEX
 from harness.claims.schemes import Scheme
 from harness.errors import HarnessError, UnitError
@@ -25,6 +26,7 @@ from harness.records.baselines import (
     Beside,
     CeilingCount,
     Counts,
+    GeneratedBy,
     LandCount,
     ShareRow,
     StratumCount,
@@ -37,6 +39,10 @@ from harness.score.scenes import label_of, scene_names
 
 Arrays = dict[str, NDArray[np.generic]]
 Scores = Mapping[str, Sequence[tuple[ChipScore, str | None]]]
+Generating = Callable[[Chip], tuple[NDArray[np.float32], GeneratedBy]]
+
+NOT_ASKED = "add --generated"
+"""Why no land cover was generated where nobody asked for it."""
 
 
 @dataclass
@@ -49,8 +55,8 @@ class Besides:
     """By id."""
     stride_px: int | None
     """Pixels from logit to logit of the family's decoder; None where nobody counted it."""
-    thinking: Sequence[str] = ()
-    """Adapters of the run that think in modalities."""
+    generate: Generating | str = NOT_ASKED
+    """Logits of a chip's generated land cover, shape (10, H, W), and how they were made; or why there are none."""
     steps: int = STEPS
     """Gradient steps of a ceiling's search."""
     _scene: dict[str, str] = field(default_factory=dict)
@@ -59,6 +65,7 @@ class Besides:
     _done: dict[tuple[str, str], tuple[list[BaselineCount], CeilingCount]] = field(default_factory=dict)
     _why: dict[tuple[str, str], str] = field(default_factory=dict)
     _land: dict[str, tuple[NDArray[np.int64], Label] | str] = field(default_factory=dict)
+    _made: dict[str, tuple[NDArray[np.float32], GeneratedBy] | str] = field(default_factory=dict)
 
     def first(self, chip: Chip, label: Label, score: ChipScore, classes: int, arrays: Arrays, task: str) -> Beside:
         """What can be made of one chip alone.
@@ -137,13 +144,30 @@ class Besides:
             return by_indices(green, red, near, cover), "NDWI and NDVI of the first date, in reflectance"
 
         made.append(_counted("index rules", rules, label.data, label.scheme, classes, arrays))
-        why = "no adapter of this run thinks in modalities, so no land cover was generated"
-        if self.thinking:
-            why = (
-                f"{', '.join(self.thinking)} makes land-cover tokens inside its encoder and decodes none, and a run "
-                "loads no tokenizer; `harness think --to LULC` generates the map"
-            )
-        return [*made, BaselineCount(id="generated land cover", reason=why)]
+        return [*made, self._generated(chip, label, classes, arrays)]
+
+    def _generated(self, chip: Chip, label: Label, classes: int, arrays: Arrays) -> BaselineCount:
+        if chip.id not in self._made:
+            self._made = {chip.id: self._generate(chip)}  # one chip at a time, for all adapters
+        made, bridge = self._made[chip.id], bridge_to(self.schemes[label.scheme])
+        if isinstance(made, str) or isinstance(bridge, str):
+            return BaselineCount(id="generated land cover", reason=made if isinstance(made, str) else str(bridge))
+        logits, by = made
+
+        def named() -> tuple[NDArray[np.int64], str]:
+            return bridge.classes(logits), f"{by.words}; classes read by inference, {bridge.said}"
+
+        counted = _counted("generated land cover", named, label.data, label.scheme, classes, arrays)
+        classless = int(np.count_nonzero(bridge.classless(logits) & (label.data != label.ignore_index)))
+        return counted.model_copy(update={"generated": by, "classless_px": classless, "instead": bridge.instead})
+
+    def _generate(self, chip: Chip) -> tuple[NDArray[np.float32], GeneratedBy] | str:
+        if isinstance(self.generate, str):
+            return self.generate
+        try:
+            return self.generate(chip)
+        except HarnessError as err:
+            return str(err)
 
     def _mask(self, chip: Chip, label: Label, arrays: Arrays) -> BaselineCount:
         land = self._land[chip.id]

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.beside import Besides
+from harness.beside import NOT_ASKED, Besides, Generating
 from harness.chip_facts import Facts, picture, pixel_facts, sweep_rows
 from harness.chips.chip import Chip, Label
 from harness.chips.recipe import Recipe, read_recipes
@@ -25,7 +25,7 @@ from harness.claims.scored import scored
 from harness.claims.structure import alpha_claim, measurements, structure_rows
 from harness.claims.verdicts import scenes_of
 from harness.errors import HarnessError, RegistryError
-from harness.folders import Arrays, commit_of, latest, reserved, who, write_arrays, write_locks
+from harness.folders import Arrays, commit_of, latest, reserved, usable, who, write_arrays, write_locks
 from harness.given import Given, from_files, from_lock
 from harness.names import known
 from harness.places import cache_folder, eval_folder, written_under
@@ -85,6 +85,8 @@ class Request:
     """For sampled tokens and random weights."""
     greedy: bool = False
     """Most probable token instead of sampling."""
+    generated: bool = False
+    """Have the base generate land cover of every chip, to stand beside the scores."""
     command: str = ""
     """As typed."""
     root: Path | None = None
@@ -135,8 +137,7 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
     recipes = read_recipes(folder / "recipes")
     recipe = recipes[known(request.recipe, recipes, "recipe")]
     runs = request.out or written_under(folder) / "runs"
-    if runs.exists() and not runs.is_dir():
-        raise RegistryError(f"{runs}: is no folder; name another with --out")
+    usable(runs)
     tasks = tuple(dict.fromkeys(request.tasks)) or tuple(a.id for a in family.adapters)
     for task in tasks:
         family.adapter(task)
@@ -162,8 +163,8 @@ def measure(request: Request, step: Step = lambda _: None) -> Measured:
             _recompute(ensemble, tasks, given, step)
         facts = Facts(folder, family.id, request.locks, recipe.id)
         stride = None if family.topology is None else family.topology.output_stride_px
-        thinking = [t for t in tasks if family.build_of(t).tim_modalities]
-        besides = Besides(given, view.schemes, stride, thinking)
+        generate = _generating(request, family, weights, recipes, ensemble, step) if request.generated else NOT_ASKED
+        besides = Besides(given, view.schemes, stride, generate)
         arrays, scores = _scored(ensemble, family, tasks, given, step, facts, besides)
         step("trivial maps beside the scores")
         scores = besides.second(scores, arrays)
@@ -251,6 +252,23 @@ def _given(request: Request, recipe: Recipe, view: View, step: Step) -> Iterator
         failed=request.failed,
     ) as given:
         yield given
+
+
+def _generating(
+    request: Request,
+    family: Family,
+    weights: Path | None,
+    recipes: Mapping[str, Recipe],
+    ensemble: Ensemble,
+    step: Step,
+) -> Generating | str:
+    """What generates land cover of a chip, or why nothing does."""
+    from harness.models.generation.baseline import generating
+    from harness.models.generation.think import RECIPE
+
+    step("loading the generator")
+    recipe = recipes[known(RECIPE, recipes, "recipe")]
+    return generating(family, weights, recipe, device=ensemble.device, seed=request.seed, greedy=request.greedy)
 
 
 def _recompute(ensemble: Ensemble, tasks: Sequence[str], given: Given, step: Step) -> None:

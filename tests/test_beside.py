@@ -10,20 +10,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.beside import Besides
+from harness.beside import NOT_ASKED, Besides, Generating
 from harness.chips.chip import MODALITIES, Chip, Grid, Label, Layer
 from harness.chips.cover import cover_of, is_buildings, land_schemes, reflectance
+from harness.chips.generated import WORLDCOVER_OF, bridge_to
+from harness.chips.labels import read_label_map
 from harness.claims.groups import View
 from harness.claims.schemes import Scheme
 from harness.errors import ChipError, HarnessError, UnitError
 from harness.given import Given
 from harness.records import ChipScore
-from harness.records.baselines import BaselineCount, Beside
+from harness.records.baselines import BaselineCount, Beside, GeneratedBy
 from harness.records.run import read_run
+from harness.report import baselines
 from harness.report.baselines import BesidePage
 from harness.report.run_report import render_run
 from harness.report.run_tables import read_page
 from harness.score.confusion import ConfusionMatrix
+from harness.score.reliance import Evidence, findings
 from tests.report.test_run_report import load, text_of, well_formed
 
 PX = 64
@@ -99,11 +103,11 @@ class World:
         self,
         task: str = "buildings_nyc",
         stride: int | None = 4,
-        thinking: tuple[str, ...] = (),
+        generate: Generating | str = NOT_ASKED,
         shares: dict[str, list[str]] | None = None,
     ) -> list[Any]:
         """Scores with what stands beside them, of a prediction that is right on nine of ten pixels."""
-        besides = Besides(self.given, self.schemes, stride, thinking, steps=20)
+        besides = Besides(self.given, self.schemes, stride, generate, steps=20)
         scores: list[tuple[ChipScore, str | None]] = []
         k = 2 if task == "buildings_nyc" else 5
         for name, seed in self.seeds.items():
@@ -245,9 +249,9 @@ def test_what_there_is_not_says_why(view: View) -> None:
     assert of(score, "built-up mask").reason == "no land-cover map: no LULC"
     assert "no LULC" in str(score.beside.land.reason)
     assert "nobody counted" in str(score.beside.ceiling.reason)
-    assert "no adapter of this run thinks" in str(of(score, "generated land cover").reason)
-    thinking = World(view, {"a": 0}).run(thinking=("tim_nyc",))[0]
-    assert "tim_nyc makes land-cover tokens inside its encoder" in str(of(thinking, "generated land cover").reason)
+    assert of(score, "generated land cover").reason == "add --generated"
+    without = World(view, {"a": 0}).run(generate="no tokenizer")[0]
+    assert of(without, "generated land cover").reason == "no tokenizer"
     plain = World(view, {"a": 0})
     plain.schemes = {"footprints": view.schemes["footprints"]}
     unnamed = plain.run()[0]
@@ -256,6 +260,92 @@ def test_what_there_is_not_says_why(view: View) -> None:
     odd = World(view, {"a": 0}).run(stride=7)[0]
     assert odd.beside is not None
     assert odd.beside.ceiling.reason == "64 x 64 px are no whole cells of 7 px"
+
+
+OUTPUT = {0: 1, 1: 5, 2: 2}
+"""Output of the land-cover tokenizer for water, roofs and trees."""
+
+
+def generated(calls: list[str]) -> Generating:
+    """Logits of the true ground, but clouds on the first row, where the ground comes second."""
+
+    def make(chip: Chip) -> tuple[NDArray[np.float32], GeneratedBy]:
+        calls.append(chip.id)
+        if chip.id == "c":
+            raise ChipError("c: no DEM")
+        logits = np.zeros((10, PX, PX), np.float32)
+        np.put_along_axis(logits, np.vectorize(OUTPUT.get)(ground(int(chip.id == "b")))[None], 1.0, axis=0)
+        logits[8, 0] = 2.0
+        by = GeneratedBy(
+            generator="made_generate",
+            recipe="pretraining 1",
+            given=["S2L2A"],
+            parts=[],
+            seed=7,
+            greedy=True,
+            steps=1,
+            temperature=1.0,
+            top_p=None,
+            device="cpu",
+            notes=[],
+            outputs_px=np.bincount(logits.argmax(0).ravel(), minlength=10).tolist(),
+        )
+        return logits, by
+
+    return make
+
+
+def test_generated_land_cover_is_one_map_a_chip_read_in_each_scheme(view: View, tmp_path: Path) -> None:
+    calls: list[str] = []
+    world = World(view, {"a": 0, "b": 1, "c": 2})
+    scores = world.run(generate=generated(calls))
+    for score, seed in zip(scores[:2], (0, 1), strict=True):
+        one, mask = of(score, "generated land cover"), of(score, "built-up mask")
+        assert one.confusion == mask.confusion  # the ground was generated, built area as building
+        assert (one.instead, one.classless_px) == ("built area as building", PX)
+        assert one.generated is not None
+        assert (one.generated.seed, one.generated.outputs_px[8]) == (7, PX)
+        assert (world.arrays[score.chip]["beside:generated land cover:footprints"] == (ground(seed) == 1)).all()
+    assert of(scores[2], "generated land cover").reason == "c: no DEM"
+    assert calls == ["a", "b", "c"]
+    text = report(written(world, tmp_path / "r", scores), view)
+    assert "| generated land cover (built area as building) | 2 |" in text
+    assert f"on {2 * PX:,} of {2 * PX * PX:,} px the most probable output has no class here" in text
+    assert "no data and clouds have no class, the most probable output that has one is taken" in text
+    assert "- [x] Trivial maps equal" in text
+    cover = World(view, {"a": 0}).run("lulc_nyc", generate=generated([]))[0]
+    counts = np.array(of(cover, "generated land cover").confusion)
+    assert np.trace(counts) == counts.sum() == PX * PX
+    assert of(cover, "generated land cover").instead is None
+
+
+def test_two_adapters_share_one_generation(view: View) -> None:
+    calls: list[str] = []
+    world = World(view, {"a": 0})
+    besides = Besides(world.given, view.schemes, None, generated(calls))
+    chip = world.chips["a"]
+    assert isinstance(chip, Chip)
+    score = ChipScore(chip="a", sha256="ab" * 32, scored=True, reason=None, confusion=[[1, 0], [0, 1]])
+    for label, k in ((buildings_of(chip, 0), 2), (land_cover(chip, 0), 5)):
+        beside = besides.first(chip, label, score, k, {"classes:t": label.data}, "t")
+        assert next(b for b in beside.baselines if b.id == "generated land cover").confusion is not None
+    assert calls == ["a"]
+
+
+def test_what_a_scheme_has_and_outputs_have_not_is_named(view: View, root: Path) -> None:
+    told = {name: bridge_to(scheme) for name, scheme in view.schemes.items()}
+    assert not any(isinstance(each, str) for each in told.values())
+    said = {name: each.said for name, each in told.items() if not isinstance(each, str)}
+    assert "no output stands for building (4) of card, which it never names" in said["card"]
+    assert "no output stands for" not in said["training-code"]
+    assert "flooded vegetation" in said["riprap-app"].split(" have no class")[0]
+    poor = view.schemes["training-code"].model_copy(update={"id": "poor", "classes": []})
+    assert "scheme poor has no class for any WorldCover code" in str(bridge_to(poor))
+    for name, scheme in (("terramesh-lulc", "training-code"), ("terramesh-built", "footprints")):
+        mapping, bridge = read_label_map(root / "eval" / "labels" / f"{name}.yaml"), told[scheme]
+        assert not isinstance(bridge, str)
+        assert {i: k for i, k in enumerate(bridge.index) if k is not None} == mapping.codes
+        assert set(WORLDCOVER_OF) == set(mapping.codes)
 
 
 def test_ceilings_and_land_are_of_the_label(world: World) -> None:
@@ -381,7 +471,9 @@ def test_enough_scenes_become_sentences(view: View, tmp_path: Path) -> None:
     assert "**Not for**" not in shown
 
 
-def test_a_mask_from_the_labels_own_file_is_shown_as_such_and_judges_nothing(view: View, tmp_path: Path) -> None:
+def test_a_mask_from_the_labels_own_file_is_shown_as_such_and_judges_nothing(
+    view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(view, {f"s{i}": i for i in range(12)})
     scores = []
     for score in world.run():
@@ -390,7 +482,19 @@ def test_a_mask_from_the_labels_own_file_is_shown_as_such_and_judges_nothing(vie
         scores.append(
             score.model_copy(update={"beside": score.beside.model_copy(update={"baselines": same, "land": land})})
         )
+    held: list[Evidence] = []
+
+    def kept(evidence: Evidence) -> object:
+        held.append(evidence)
+        return findings(evidence)
+
+    monkeypatch.setattr(baselines, "findings", kept)
+    report(written(world, tmp_path / "s", world.run()), view)
+    assert all(any("built-up land covers" in name for name in e.strata) for e in held)
+    held.clear()
     text = report(written(world, tmp_path / "r", scores), view)
+    assert [dict(e.strata) for e in held] == [{}] * len(held)
+    assert held
     assert "built-up mask of the land-cover map (made from the label's own file)" in text
     assert "best trivial map: building everywhere" in text
     assert "no independent land cover inside built-up land" in text

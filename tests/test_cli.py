@@ -101,7 +101,6 @@ def test_fail_on_decides_the_exit_status(tmp_path: Path, flag: str, status: int)
         (["reproduce", "--check", "--recipe", "training-code"], 2, "--recipe goes with --source or --live"),
         (["reproduce", "--seed", "0"], 2, "--seed goes with --source or --live"),
         (["reproduce", "--twin-seed", "1"], 2, "--twin-seed goes with --twin"),
-        (["reproduce", "--live", "--lock", "x.json"], 2, "--lock goes with --source lock"),
         (
             ["reproduce", "--source", "lock", "--lock", "x.json", "--catalogue", "earth-search"],
             2,

@@ -33,6 +33,7 @@ class Missing(StrEnum):
 
 
 def reproduce(
+    context: typer.Context,
     family: Annotated[str, typer.Option(help="Family under eval/families/.")] = "terramind-nyc",
     source: Annotated[
         Source | None,
@@ -75,6 +76,10 @@ def reproduce(
     bn: Annotated[Missing, typer.Option(help="Where a decoder file has no running statistics.")] = Missing.refuse,
     seed: Annotated[int, typer.Option(help="For sampled tokens and random weights.")] = 0,
     greedy: Annotated[bool, typer.Option("--greedy", help="Most probable token instead of sampling.")] = False,
+    generated: Annotated[
+        bool,
+        typer.Option("--generated", help="With --source or --live: land cover that the base generates, as a baseline."),
+    ] = False,
     twin: Annotated[
         bool, typer.Option("--twin", help="Also run the whole chain on the simulated city, whose truth is known.")
     ] = False,
@@ -103,34 +108,33 @@ def reproduce(
     if live and source is not None:
         raise RegistryError("--live makes its own locks; give either --live or --source")
     if source is None and not live:
-        refuse(of_run, "--source or --live")
-        refuse(of_files, "--source files")
-        refuse((*of_lock, "locks"), "--source lock")
-        refuse(of_live, "--live")
+        refuse(context, of_run, "--source or --live")
+        refuse(context, ("generated",), "--source or --live")
+        refuse(context, of_files, "--source files")
+        refuse(context, (*of_lock, "locks"), "--source lock")
+        refuse(context, of_live, "--live")
         if check and twin:
             raise RegistryError("--check writes nothing; run --twin without it")
         if not twin:
-            refuse(("scenes", "twin_seed"), "--twin")
+            refuse(context, ("scenes", "twin_seed"), "--twin")
         _reproduce_cards(family, check, folder, root)
         if twin:
             _twin(scenes, twin_seed, folder, root)
         return
-    refuse(("twin", "scenes", "twin_seed"), "neither --source nor --live")
+    refuse(context, ("twin", "scenes", "twin_seed"), "neither --source nor --live")
     if check:
         raise RegistryError("--check goes without --source and --live: it compares the committed reports")
     if source is Source.files:
-        refuse((*of_lock, "locks"), "--source lock")
+        refuse(context, (*of_lock, "locks"), "--source lock")
         if chips is None:
             raise RegistryError("--source files needs --chips FOLDER; docs/chips-folder.md shows the form")
     else:
-        refuse(of_files, "--source files")
+        refuse(context, of_files, "--source files")
         live_clients("reproduce --live" if live else "reproduce --source lock")
     if source is Source.lock and not locks:
         raise RegistryError("--source lock needs --lock FILE; `harness lock` writes one")
-    if live:
-        refuse(("locks",), "--source lock")
-    else:
-        refuse(of_live, "--live")
+    if not live:
+        refuse(context, of_live, "--live")
     from harness.measure import Request, measure
 
     request = Request(
@@ -151,6 +155,7 @@ def reproduce(
         batch_norm=bn.value,
         seed=seed,
         greedy=greedy,
+        generated=generated,
         command=typed(),
         root=root,
         out=folder,

@@ -7,12 +7,52 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from harness.records.quantity import Strict
+from harness.records.think import PartRecord
 
 BaselineId = Literal["built-up mask", "index rules", "nearest centroid", "generated land cover"]
 """Maps that need more than the label's counts."""
 
 Counts = list[list[int]]
 """Pixels, rows label, columns map."""
+
+
+class GeneratedBy(Strict):
+    """How land cover of one chip was generated."""
+
+    generator: str
+    """Name in TerraTorch's registry."""
+    recipe: str
+    """Recipe id and version by which the chip went in."""
+    given: list[str]
+    """Modalities that went in."""
+    parts: list[PartRecord]
+    """Weights: the base and the tokenizer, each with file and hash."""
+    seed: int
+    """For tokens."""
+    greedy: bool
+    """Whether the most probable token was taken everywhere; otherwise tokens were sampled."""
+    steps: int = Field(ge=1)
+    """Steps in which tokens were chosen; land cover takes no diffusion steps."""
+    temperature: float
+    """Of the sampling."""
+    top_p: float | None
+    """Share of the probability that tokens were sampled from; None where greedy."""
+    device: str
+    """Device by name; always in float32."""
+    notes: list[str]
+    """What the recipe did to the chip."""
+    outputs_px: list[int]
+    """Pixels by most probable output, named in `harness.records.think.LULC_CLASSES`."""
+
+    @property
+    def words(self) -> str:
+        """In one line."""
+        tokens = "greedy tokens" if self.greedy else f"sampled tokens (top-p {self.top_p:g}), seed {self.seed}"
+        files = ", ".join(
+            f"{p.file or p.part} {'pinned' if p.pinned else 'not pinned'} {(p.sha256 or '-')[:12]}" for p in self.parts
+        )
+        steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
+        return f"{self.generator} from {', '.join(self.given)} by recipe {self.recipe}, {tokens} in {steps}, {files}"
 
 
 class BaselineCount(Strict):
@@ -28,6 +68,14 @@ class BaselineCount(Strict):
     """Whether map and label come from one file: it is then the label under another name and no baseline."""
     reason: str | None = None
     """Why there is no map; None where there is one."""
+    generated: GeneratedBy | None = None
+    """Of generated land cover: how it was made."""
+    classless_px: int = 0
+    """Of generated land cover: counted pixels whose most probable output has no class in the scheme, so that the
+    most probable one that has was taken."""
+    instead: str | None = None
+    """Of generated land cover: what stands in the place of a class that it cannot express, e.g. built area as
+    building; None where nothing does."""
 
     @model_validator(mode="after")
     def _map_or_reason(self) -> BaselineCount:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,47 @@ def test_a_second_run_from_the_lock_asks_no_catalogue_and_reads_nothing(brooklyn
     ours, theirs = again.adapters[0].chips[0], next(a for a in first.adapters if a.adapter == "buildings_nyc")
     assert ours.confusion == next(c for c in theirs.chips if c.chip == "here").confusion
     assert any("snapshot sha256" in note for note in ours.notes)
+
+
+HOUSES = """\
+family: narrow
+adapter: buildings_nyc
+recipe: training-code
+scheme: footprints
+classes: 2
+steps: 2
+batch_size: 1
+learning_rate: 0.001
+augment: none
+dtype: float32
+seed: 1
+threads: 1
+lora: {r: 8, alpha: 16}
+"""
+
+
+def test_an_adapter_trained_from_the_lock_runs_from_the_lock(brooklyn: World, harness: Harness) -> None:
+    weights = brooklyn.root / "cache" / "weights" / "narrow"
+    (brooklyn.root / "taught").mkdir()
+    shutil.copy(weights / "base.pt", brooklyn.root / "taught")
+    (brooklyn.root / "houses.yaml").write_text(HOUSES, encoding="utf-8")
+    words = ("train", "houses.yaml", f"--lock={LOCK}", "--out=taught", f"--root={brooklyn.root}")
+    brooklyn.files.seen.clear()
+    own = harness(*words, f"--held-out={LOCK}")
+    assert (own.returncode, "here" in own.stderr, "held out" in own.stderr) == (2, True, True), own.stderr
+    done = harness(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert [chip["id"] for chip in record["chips"]] == ["here"]
+    assert len(record["losses"]) == 2
+    assert not brooklyn.files.seen  # the store holds the windows
+    task = ("--task=buildings_nyc", "--weights=taught", "--family=narrow", f"--root={brooklyn.root}")
+    ran = harness("reproduce", "--source=lock", f"--lock={LOCK}", "--out=taught-run", *task)
+    assert ran.returncode == 0, ran.stderr
+    score = read_run(brooklyn.root / "taught-run" / "latest" / "run.json").adapters[0].chips[0]
+    before = read_run(brooklyn.root / "again" / "latest" / "run.json").adapters[0].chips[0]
+    assert (score.scored, score.sha256) == (True, before.sha256)
+    assert score.confusion != before.confusion
 
 
 def test_a_table_that_changed_since_the_lock_is_said_so(brooklyn: World, harness: Harness) -> None:
