@@ -145,7 +145,7 @@ def test_a_command_that_cannot_run_says_what_it_needs_without_a_traceback(
     done = outside(site, tmp_path, *words.split(), without=TORCH)
     assert done.returncode in (1, 2, 3)
     assert "Traceback" not in done.stderr
-    assert re.search(r"eo-adapter-harness\[|no such", " ".join(done.stderr.split())), done.stderr
+    assert re.search(r"eo-adapter-harness\[|no such|name the folder of", " ".join(done.stderr.split())), done.stderr
 
 
 def test_a_missing_module_of_our_own_is_a_defect_and_not_a_missing_package() -> None:
