@@ -197,7 +197,8 @@ def quiet(**over: Any) -> BridgeRecord:
         for n in ids
     ]
     corners = {
-        one: {f"s{i}": right(800 + 3 * i + sum((i + n) % 4 for n, _ in enumerate(sorted(one)))) for i in range(6)} for one in corner_sets(list(ids))
+        one: {f"s{i}": right(800 + 3 * i + sum((i + n) % 4 for n, _ in enumerate(sorted(one)))) for i in range(6)}
+        for one in corner_sets(list(ids))
     }
     result = computed(factors, corners, Wanted("lulc_nyc", "accuracy", None, 0.5), None, None)
     made = {"factors": factors, "corners": corners_of(corners), "published": None, "published_why": "", **over}
