@@ -181,9 +181,9 @@ def _chips(
         twin = theirs.pop(chip.chip, None)
         reason, found = _both(chip, twin, pair)
         cluster = scenes[chip.chip]
-        for ids, matrix in zip(corners, found, strict=False):
-            held = corners[ids]
-            held[cluster] = held[cluster] + matrix if cluster in held else matrix
+        if reason is None:
+            for held, matrix in zip(corners.values(), found, strict=True):
+                held[cluster] = held[cluster] + matrix if cluster in held else matrix
         sha = {"start": chip.sha256} | ({"end": twin.sha256} if twin is not None else {})
         chips.append(
             ChipRecord(

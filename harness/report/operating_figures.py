@@ -64,7 +64,7 @@ def precision_recall(
         for t, r, p in known[:1] + known[1:][-1:]:
             side = "left" if r < 0.1 else "right" if r > 0.9 else "center"
             axes.annotate(f"{t:g}", (r, p), textcoords="offset points", xytext=(0, 9), ha=side, fontsize=10, color=CARD)
-        for spot, (shape, colour) in zip(spots, SHAPES, strict=False):
+        for spot, (shape, colour) in zip(spots, SHAPES[: len(spots)], strict=True):
             axes.plot(
                 [spot.recall], [spot.precision], shape, ms=10, color=colour, mec="white", mew=1.2, ls="none",
                 label=drawn(spot.name),

@@ -97,11 +97,18 @@ def test_files_are_named_and_a_seed_fixes_the_map(made: baseline.Generating, chi
 
 def test_of_several_dates_the_first_is_taken_and_that_is_said(made: baseline.Generating, chip: Chip) -> None:
     layer = chip.layers["S2L2A"]
-    later = np.concatenate([layer.data[:1], layer.data[:1] + 50])
-    two = replace(layer, data=later, dates=(None, None))
+    other = layer.data[:1, :, ::-1].copy()
+    two = replace(layer, data=np.concatenate([layer.data[:1], other]), dates=(None, None))
+    flipped = replace(chip, layers={**chip.layers, "S2L2A": replace(layer, data=other, dates=layer.dates[:1])})
+    assert not np.array_equal(made(flipped)[0], made(chip)[0])  # so that the later date would be noticed
     logits, by = made(replace(chip, layers={**chip.layers, "S2L2A": two}))
     assert by.notes[0] == "S2L2A: the first of 2 dates"
     assert np.array_equal(logits, made(chip)[0])
+
+
+def test_another_seed_is_another_map(made: baseline.Generating, chip: Chip) -> None:
+    assert isinstance(made, baseline._Maker)
+    assert not np.array_equal(replace(made, seed=made.seed + 1)(chip)[0], made(chip)[0])
 
 
 def test_what_does_not_fit_is_refused(made: baseline.Generating, chip: Chip) -> None:
