@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from harness.ablate.ends import Group
 from harness.ablate.published import Published, Wanted
@@ -11,6 +12,7 @@ from harness.records.bridge import (
     CornerRecord,
     FactorRecord,
     KnobRecord,
+    PartRecord,
     PublishedRecord,
     ResultRecord,
     ShareRecord,
@@ -105,6 +107,8 @@ def as_record(found: Bridge) -> ResultRecord:
             detectable=s.detectable,
             why=s.why,
             p=s.p,
+            parts=[PartRecord(**asdict(part)) for part in s.parts],
+            parts_why=s.parts_why,
         )
         for s in found.shares
     ]

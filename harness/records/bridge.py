@@ -103,6 +103,25 @@ class PublishedRecord(Strict):
     """Scenes that it was measured on; None where nobody says."""
 
 
+class PartRecord(Strict):
+    """What label shares, or rates, make up of a population's share."""
+
+    what: str
+    """Which, in words."""
+    effect: float
+    """In units of the metric."""
+    low: float | None
+    """Lower end of its interval or band; None with the reason in `why`."""
+    high: float | None
+    """Upper end."""
+    established: bool
+    """Whether it is spoken of."""
+    why: str
+    """The reading in words."""
+    p: float | None
+    """Corrected for all that was looked at."""
+
+
 class ShareRecord(Strict):
     """One bar."""
 
@@ -124,6 +143,16 @@ class ShareRecord(Strict):
     """The reading in words."""
     p: float | None
     """Corrected for all that was looked at."""
+    parts: list[PartRecord] = Field(default_factory=list)
+    """Of a population: label shares, then rates; they sum to the effect."""
+    parts_why: str = ""
+    """Why a population has none."""
+
+    @model_validator(mode="after")
+    def _parts_add_up(self) -> ShareRecord:
+        if self.parts and abs(self.effect - math.fsum(p.effect for p in self.parts)) > ADDS_UP:
+            raise ValueError(f"the parts of {self.factor} do not sum to its effect")
+        return self
 
 
 class ResultRecord(Strict):
@@ -153,7 +182,7 @@ class ResultRecord(Strict):
     """Whether it is beyond what other scenes would do."""
     n: int
     """Clusters."""
-    verdict: Literal["told", "cannot be told"]
+    verdict: Literal["told", "told but for sampling", "cannot be told"]
     """Whether the bridge tells."""
     why: str
     """Reason for the verdict."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from harness.report.figures import CARD, GREY, ONES, RERUN, ZEROS, drawing_style
 from harness.report.render import tidy
 from harness.report.run_tables import escaped, fenced
 from harness.report.words import environment
-from harness.score.bridge import Factor, bridge, points
+from harness.score.bridge import RATES, Factor, bridge, points
 from harness.score.confusion import ConfusionMatrix
 
 FIGURE = "figures/bridge.svg"
@@ -74,6 +74,15 @@ def bars(result: ResultRecord, ends: tuple[str, str]) -> list[Bar]:
     at = result.start
     for share in result.shares:
         low, high = (None, None) if share.low is None or share.high is None else (at + share.low, at + share.high)
+        spoken = any(part.established or abs(part.effect) >= result.floor for part in share.parts)
+        if spoken and not share.detectable:
+            for part in share.parts:
+                low, high = (None, None) if part.low is None or part.high is None else (at + part.low, at + part.high)
+                kind = "share" if part.established else "rest" if part.what == RATES else "quiet"
+                name = f"{share.factor}: {part.what}"
+                out.append(Bar(name, at, at + part.effect, low, high, part.effect, kind))
+                at += part.effect
+            continue
         kind = "share" if share.detectable else "quiet"
         out.append(Bar(share.factor, at, at + share.effect, low, high, share.effect, kind))
         at += share.effect
@@ -166,9 +175,17 @@ LEGEND: dict[str, str] = {
     "level": "figure",
     "share": "effect of a difference",
     "quiet": "no detectable effect",
-    "rest": "unexplained",
+    "rest": "unexplained, or left to sampling",
 }
 """What each kind of row is, in the order of the legend."""
+
+
+HEADLINES: dict[str, str] = {
+    "told": "What the differences do is told",
+    "told but for sampling": "What the differences do is told, but for the luck of which scenes were drawn",
+    "cannot be told": "It cannot be told where the difference comes from",
+}
+"""First words of the reading, by verdict."""
 
 
 def _legend(kinds: Collection[str]) -> list[Artist]:
@@ -223,7 +240,10 @@ def checks(record: BridgeRecord) -> list[Check]:
     )
     held = record.result
     total = math.fsum(s.effect for s in held.shares)
-    same = all(abs(a.effect - b.effect) < SAME for a, b in zip(held.shares, again.shares, strict=True))
+    same = all(
+        abs(a.effect - b.effect) < SAME and _near([p.effect for p in a.parts], [p.effect for p in b.parts])
+        for a, b in zip(held.shares, again.shares, strict=True)
+    )
     return [
         Check(
             "the metric at both ends, from the stored matrices", _near((held.start, held.end), (again.start, again.end))
@@ -234,8 +254,8 @@ def checks(record: BridgeRecord) -> list[Check]:
     ]
 
 
-def _near(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    return all(abs(x - y) < SAME for x, y in zip(a, b, strict=True))
+def _near(a: Sequence[float], b: Sequence[float]) -> bool:
+    return len(a) == len(b) and all(abs(x - y) < SAME for x, y in zip(a, b, strict=True))
 
 
 def between(low: float | None, high: float | None) -> str:
@@ -265,7 +285,10 @@ def render_bridge(folder: Path) -> dict[str, str]:
             r=record.result,
             names=_names(record),
             random=record.weights == "random",
-            nothing=record.result.verdict == "told" and not any(s.detectable for s in record.result.shares),
+            nothing=record.result.verdict != "cannot be told"
+            and not any(s.detectable or any(p.established for p in s.parts) for s in record.result.shares),
+            headline=HEADLINES[record.result.verdict],
+            split=[s for s in record.result.shares if s.parts],
             scored=[c for c in record.chips if c.scored],
             unscored=[c for c in record.chips if not c.scored],
             factors={f.id: f for f in record.factors},

@@ -12,7 +12,7 @@ from harness.claims.model import Card, Claim, Concession
 from harness.claims.rules import Rules
 from harness.claims.schemes import Scheme, Sighting
 from harness.records import AdapterRun, ChipScore, LoadAudit, Measurement, RunRecord
-from harness.records.bridge import BridgeRecord, ResultRecord, ShareRecord
+from harness.records.bridge import BridgeRecord, PartRecord, ResultRecord, ShareRecord
 from harness.report.clusters import Sure
 from harness.report.gates import GapGate, GateRow
 
@@ -96,6 +96,7 @@ BEARERS: Final[list[tuple[type, Callable[[Any], Pairs]]]] = [
     (Measurement, lambda m: [("record", f"measurements[{m.quantity.text()}]")]),
     (RunRecord, lambda r: [("record", "")]),
     (ShareRecord, lambda s: [("record", f"result.shares[{s.factor}]")]),
+    (PartRecord, lambda _: [("record", "result.shares[*].parts")]),
     (ResultRecord, lambda r: [("record", "result")]),
     (BridgeRecord, lambda b: [("record", "")]),
 ]
@@ -136,7 +137,7 @@ CARD: Final[Pairs] = [("computed", f"claims[metric={m}]") for m in ("iou", "clas
 
 RUN: Final[dict[str, dict[str, Pairs]]] = {
     "run.md.j2": {
-        **dict.fromkeys(("chips", "title", "what.0", "row.0", "row.1", "shown"), CHIPS),
+        **dict.fromkeys(("chips", "title", "what.0", "row.0", "chip", "done", "shown"), CHIPS),
         "line": MATRICES,
         "pages": [("record", "adapters")],
         "c.text": [*CHIPS, ("record", "adapters")],

@@ -3,22 +3,25 @@
 A bridge leads from A, a claim or a run, to B, a run. The factors are what differs between the two; each
 combination of them was run (`corners`). Each gets its Shapley share, and the shares add up to the difference
 of the two ends. What a published figure differs by from its own rerun is no share: it stays *unexplained*,
-with a band of what other scenes would do. Rules of 2026-11-21, judged in docs/judged.md.
+with a band of what other scenes would do. Nor is the luck of which scenes were drawn: of other scenes, what their
+label shares do is a bar, and what is left of them a remainder with its band. Rules of 2026-11-21, judged in
+docs/judged.md.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from harness.score.composition import composition
 from harness.score.corners import Corner, Corners, Factor, Kind, UndefinedBridgeError
 from harness.score.resample import SAME
 from harness.score.shapley import alone_weights, interactions, share_weights
 from harness.score.tested import Scenes, Tested, holm, remainder, tested
 
-__all__ = ["Bridge", "Corner", "Factor", "Kind", "Share", "UndefinedBridgeError", "bridge"]
+__all__ = ["Bridge", "Corner", "Factor", "Kind", "Part", "Share", "UndefinedBridgeError", "bridge"]
 
 RULES: Final = "2026-11-21"
 """Date of the rules below."""
@@ -29,9 +32,10 @@ FLOOR: Final = 0.02
 LEVEL: Final = 0.95
 """Confidence of intervals; 1 - LEVEL is the chance of any false accusation in one bridge."""
 
-Verdict = Literal["told", "cannot be told"]
-"""told: of the shares of the floor or more, those beyond what other scenes would do hold at least MOSTLY of the
-sum (without signs). cannot be told: they hold less, or there is no interval to say so."""
+Verdict = Literal["told", "told but for sampling", "cannot be told"]
+"""told: of the bars of the floor or more, those that are established hold at least MOSTLY of the sum (without signs).
+told but for sampling: so they do, and beside them the other scenes' rates make the floor or more without being beyond
+what other scenes would do. cannot be told: they hold less, or there is no interval to say so."""
 
 MOSTLY: Final = 0.8
 """Part of all that is large enough to be spoken of that must be established. Set 2026-11-21."""
@@ -40,6 +44,30 @@ MOSTLY: Final = 0.8
 BEYOND: Final = "beyond what other scenes would do"
 UNTESTABLE: Final = "not testable"
 MIGHT: Final = "other scenes might show up to"
+COUNTED: Final = "established for these scenes, whose label shares are counted"
+LABELS: Final = "other label shares"
+RATES: Final = "other rates on the other scenes"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What label shares, or rates, make up of a population's share."""
+
+    what: str
+    """LABELS or RATES."""
+    effect: float
+    """In units of the metric; the parts sum to the share."""
+    low: float | None
+    """Lower end of its interval; None with the reason in `why`. Of label shares: as they are, rates vary. Of rates:
+    the band of what other scenes would do."""
+    high: float | None
+    """Upper end."""
+    established: bool
+    """Whether it is at least the floor and its interval, corrected for all that is looked at, excludes 0."""
+    why: str
+    """The reading in words."""
+    p: float | None
+    """Two-sided p on its jackknife error, corrected by Holm's method; None without an error."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +92,10 @@ class Share:
     """The reading in words."""
     p: float | None = None
     """Two-sided p of the share on its jackknife error, corrected by Holm's method; None without an error."""
+    parts: tuple[Part, ...] = ()
+    """Of a population: its label shares and its rates. Else none."""
+    parts_why: str = ""
+    """Why a population has none."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +194,22 @@ def bridge(
         for value, error, df in zip(effects, spread.error, spread.df, strict=True)
     ]
     rest = remainder(all_corners, claimed, claim_scenes, claim_clusters, level)
-    family = holm([t.p for t in found] + ([rest.p] if rest is not None else []))
+    split = {
+        f.id: composition(all_corners, i, weights[i], level)
+        for i, f in enumerate(all_corners.factors)
+        if f.kind == "population"
+    }
+    halves = {i: (s.labels, s.rates) for i, s in split.items() if not isinstance(s, str)}
+    family = holm([t.p for t in [*found, *(t for pair in halves.values() for t in pair), *([rest] if rest else [])]])
+    ps = iter(family[len(ids) :])
+    parts = {i: _parts(pair, (next(ps), next(ps)), floor, level) for i, pair in halves.items()}
     first, last = alone_weights(len(ids))
     made = {
-        f.id: _share(f, t, p, float(a), float(b), floor, level)
+        f.id: replace(
+            _share(f, t, p, float(a), float(b), floor, level),
+            parts=parts.get(f.id, ()),
+            parts_why=why if isinstance(why := split.get(f.id), str) else "",
+        )
         for f, t, p, a, b in zip(
             all_corners.factors, found, family[: len(ids)], first @ values, last @ values, strict=True
         )
@@ -245,33 +289,76 @@ def _share(
     return Share(factor, value, low, high, first, last, found, why, p)
 
 
-def _untestable(share: Share) -> bool:
+def _parts(
+    pair: tuple[Tested, Tested], ps: tuple[float | None, float | None], floor: float, level: float
+) -> tuple[Part, Part]:
+    """Label shares and rates of a population, read."""
+    out = []
+    for what, test, p in zip((LABELS, RATES), pair, ps, strict=True):
+        sure, small = p is not None and p < 1 - level, abs(test.value) < floor
+        low, high = (None, None) if test.half is None else (test.value - test.half, test.value + test.half)
+        beyond = COUNTED if what == LABELS else BEYOND
+        if p is None and abs(test.value) >= SAME:
+            why = f"{UNTESTABLE}; {test.why}"
+        elif small:
+            why = f"less than {100 * floor:g} points"
+        else:
+            why = beyond if sure else f"not {beyond}" if what == RATES else "not beyond the spread of the rates"
+        out.append(Part(what, test.value, low, high, sure and not small, why, p))
+    return out[0], out[1]
+
+
+def _untestable(share: Share | Part) -> bool:
     """Whether something changed and no p says what other scenes would do."""
     return share.p is None and abs(share.effect) >= SAME
 
 
 def _verdict(shares: Sequence[Share], n: int, floor: float) -> tuple[Verdict, str]:
-    open_ones = [s for s in shares if not s.detectable and (abs(s.effect) >= max(floor, SAME) or _untestable(s))]
-    large = math.fsum(abs(s.effect) for s in shares if abs(s.effect) >= floor)
+    """Whether the bars that are large enough are established, and what other scenes leave open."""
+    bars: list[tuple[str, Share | Part, bool]] = []
+    left: list[str] = []
+    for share in shares:
+        if share.detectable or not share.parts:
+            bars.append((share.factor.id, share, share.detectable))
+            continue
+        labels, rates = share.parts
+        bars.append((f"{share.factor.id} ({LABELS})", labels, labels.established))
+        if rates.established or _untestable(rates):
+            bars.append((f"{share.factor.id} ({RATES})", rates, rates.established))
+        elif abs(rates.effect) >= floor:
+            left.append(_within(f"{share.factor.id} ({RATES})", rates))
+    least = f"{100 * floor:g} points"
+    open_ones = [
+        (name, b) for name, b, sure in bars if not sure and (abs(b.effect) >= max(floor, SAME) or _untestable(b))
+    ]
+    large = math.fsum(abs(b.effect) for _, b, _ in bars if abs(b.effect) >= floor)
+    rest = f"; {', '.join(left)} is left, not {BEYOND}" if left else ""
+    told: Verdict = "told but for sampling" if left else "told"
     if not open_ones and large:
-        return "told", f"each share of {100 * floor:g} points or more is {BEYOND}"
+        counted = any(isinstance(b, Part) and b.what == LABELS and sure for _, b, sure in bars)
+        return told, f"each share of {least} or more is {'established' if counted else BEYOND}{rest}"
     if not open_ones:
         reach = max(
-            (max(abs(s.low), abs(s.high)) for s in shares if s.low is not None and s.high is not None), default=0
+            (max(abs(b.low), abs(b.high)) for _, b, _ in bars if b.low is not None and b.high is not None), default=0
         )
         more = f", though {MIGHT} {100 * reach:.1f} points" if reach >= floor else ""
-        return "told", f"no share reaches {100 * floor:g} points{more}"
-    sure = math.fsum(abs(s.effect) for s in shares if s.detectable)
-    said = ", ".join(
-        f"{s.factor.id} {points(s.effect)}"
-        + ("" if s.low is None or s.high is None else f" [{points(s.low)}, {points(s.high)}]")
-        for s in open_ones
-    )
-    reasons = sorted({s.why.removeprefix(f"{UNTESTABLE}; ") for s in open_ones if s.p is None})
+        return told, f"no share{' that was switched alone' if left else ''} reaches {least}{more}{rest}"
+    sure = math.fsum(abs(b.effect) for _, b, held in bars if held)
+    said = ", ".join(_within(name, b) for name, b in open_ones)
+    reasons = sorted({b.why.removeprefix(f"{UNTESTABLE}; ") for _, b in open_ones if b.p is None})
     because = "; ".join(reasons) if reasons else f"{n} scenes do not separate this from their own spread"
     if sure and sure >= MOSTLY * large:
-        return "told", f"{100 * sure / large:.0f} % of the larger shares are established; open stays {said}: {because}"
-    return "cannot be told", f"{said}: {because}"
+        return (
+            told,
+            f"{100 * sure / large:.0f} % of the larger shares are established; open stays {said}: {because}{rest}",
+        )
+    return "cannot be told", f"{said}: {because}{rest}"
+
+
+def _within(name: str, bar: Share | Part) -> str:
+    """A bar with its interval."""
+    between = "" if bar.low is None or bar.high is None else f" [{points(bar.low)}, {points(bar.high)}]"
+    return f"{name} {points(bar.effect)}{between}"
 
 
 def _sentence(
@@ -293,14 +380,23 @@ def _sentence(
         ends = f"{metric} {claimed:.4f} claimed, {start:.4f} as rerun here at its settings, {end:.4f} at the other end"
     parts = []
     for share in sorted((s for s in shares if s.detectable), key=lambda s: -abs(s.effect)):
-        between = "" if share.low is None or share.high is None else f" [{points(share.low)}, {points(share.high)}]"
-        parts.append(f"{share.factor.id} explains {points(share.effect)}{between}")
+        parts.append(_within(f"{share.factor.id} explains", share))
+    quiet_ones = [s for s in shares if not s.detectable]
+    for share in quiet_ones:
+        parts += [
+            _within(f"of {share.factor.id} ({points(share.effect)}), {part.what} explain", part)
+            for part in share.parts
+            if part.established
+        ]
+    named = [s for s in quiet_ones if any(part.established for part in s.parts)]
     for words, of in (("no detectable effect of", False), (f"{UNTESTABLE}:", True)):
-        quiet = [f"{s.factor.id} ({points(s.effect)})" for s in shares if not s.detectable and _untestable(s) is of]
+        quiet = [f"{s.factor.id} ({points(s.effect)})" for s in quiet_ones if s not in named and _untestable(s) is of]
         if quiet:
             parts.append(f"{words} {', '.join(quiet)}")
     if unexplained is not None:
         within = "" if band is None else f" [{points(band[0])}, {points(band[1])}]"
         parts.append(f"{points(unexplained)} stays unexplained, {reading}{within}")
     said = f"{ends}: a gap of {points(gap)} points; {'; '.join(parts)}."
-    return said if verdict == "told" else f"{said} Cannot be told: {why}."
+    if verdict == "cannot be told":
+        return f"{said} Cannot be told: {why}."
+    return said if verdict == "told" else f"{said} Told but for sampling: {why}."

@@ -8,7 +8,7 @@ share a cluster it is left out of both, so that what they have in common cancels
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,9 +96,7 @@ class Corners:
         self.sets = corner_sets([f.id for f in self.factors])
         _check_sets(self.sets, corners)
         self.populations = _populations(self.factors, self.sets, corners)
-        pooled = np.empty((len(self.sets), *self.populations[0].stack.shape[-2:]))
-        for each in self.populations:
-            pooled[list(each.corners)] = each.stack.sum(1)
+        pooled = self.pooled
         self._check_labels()
         if not pooled.sum((1, 2)).all():
             at = int(np.flatnonzero(pooled.sum((1, 2)) == 0)[0])
@@ -122,33 +120,49 @@ class Corners:
         """The population that a corner stands on."""
         return next(each for each in self.populations if corner in each.corners)
 
+    @property
+    def pooled(self) -> Floats:
+        """Pixels of all clusters together at each corner: (2^k, K, K)."""
+        out = np.empty((len(self.sets), *self.populations[0].stack.shape[-2:]))
+        for each in self.populations:
+            out[list(each.corners)] = each.stack.sum(1)
+        return out
+
     def spread(self, weights: Floats) -> Spread:
-        """Delete-one jackknife errors of `weights` (rows, 2^k) times the corner values.
+        """Delete-one jackknife errors of `weights` (rows, 2^k) times the corner values."""
+        return self.jackknife(len(weights), lambda each, left: weights[:, list(each.corners)] @ self.metric.of(left))
+
+    def jackknife(self, rows: int, of: Callable[[Population, Floats], Floats]) -> Spread:
+        """Delete-one jackknife errors of anything that hangs on the pooled matrices.
 
         Each cluster of a population is left out of all its corners together; the deviations of a cluster that
         several populations hold add up before they are squared. With one population it is the jackknife.
+
+        Args:
+            rows: Quantities at once.
+            of: A population and its matrices (its corners, n, K, K), each pooled without one of its n clusters,
+                to the quantities (rows, n), or to that part of each that the population contributes.
         """
         place = {name: at for at, name in enumerate(self.clusters)}
-        apart = np.zeros((len(weights), len(place)))
+        apart = np.zeros((rows, len(place)))
         member: dict[str, tuple[int, ...]] = dict.fromkeys(place, ())
         for number, each in enumerate(self.populations):
-            n, chosen = len(each.ids), list(each.corners)
+            n = len(each.ids)
             if n < 2:
-                return Spread(np.full(len(weights), np.nan), np.full(len(weights), np.nan), 1.0)
-            left_out = self.metric.of(each.stack.sum(1, keepdims=True) - each.stack)  # (corners, n)
-            moved = weights[:, chosen] @ left_out
+                return Spread(np.full(rows, np.nan), np.full(rows, np.nan), 1.0)
+            moved = of(each, each.stack.sum(1, keepdims=True) - each.stack)
             apart[:, [place[i] for i in each.ids]] += math.sqrt((n - 1) / n) * (moved - moved.mean(-1, keepdims=True))
             for i in each.ids:
                 member[i] += (number,)
-        variance = np.zeros(len(weights))
-        over_df = np.zeros(len(weights))
+        variance = np.zeros(rows)
+        over_df = np.zeros(rows)
         for group in sorted(set(member.values())):
             ids = [i for i in place if member[i] == group]
             part = (apart[:, [place[i] for i in ids]] ** 2).sum(-1)
             variance += part
             over_df += part**2 / _df(self._effective(ids, group))
         error = np.sqrt(variance)
-        df = np.divide(variance**2, over_df, out=np.full(len(weights), np.nan), where=over_df > 0)
+        df = np.divide(variance**2, over_df, out=np.full(rows, np.nan), where=over_df > 0)
         df = np.maximum(np.floor(df * TENTHS + SAME) / TENTHS, FEWEST_DF)
         least = min(self._effective(list(p.ids), (number,)) for number, p in enumerate(self.populations))
         return Spread(np.where(error < SAME, 0.0, error), df, least)

@@ -295,12 +295,23 @@ class _Search:
         return first, rest
 
     def rivals(self, found: list[Tried], size: int) -> list[Tried]:
-        """What else holds: each member of each set found, exchanged for every alternative."""
-        for each in found:
+        """What else holds: each member of each set found, exchanged for every alternative.
+
+        What that finds is exchanged again as long as looking costs nothing: where two alternatives hide each
+        other, such as two wrong orders, the better set may lie two exchanges away.
+        """
+        ahead, queued = list(found), {t.alternatives for t in found}
+        given = len(ahead)
+        for number, each in enumerate(ahead):  # grows while it is walked through
             for gone in each.alternatives:
                 rest = frozenset(each.alternatives) - {gone}
                 for ids in self.grown(rest):
-                    self.look(ids)
+                    if number >= given and not self.free(ids):
+                        continue
+                    got = self.look(ids)
+                    if got is not None and got.alternatives not in queued and self.holds(got):
+                        queued.add(got.alternatives)
+                        ahead.append(got)
         return self.holding(size)
 
     # judging -------------------------------------------------------------------------------------------

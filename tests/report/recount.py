@@ -488,7 +488,8 @@ def treated(run: Run, n: Printed) -> Found:
     """As in `**a** (all adapters): 1 encoder pass; DEM 25.0 % filled; ...`."""
     named = n.said.partition("**")[2].partition("**")[0]
     who = n.said.partition("(")[2].partition(")")[0]
-    own = [c for a in run.record["adapters"] for c in a["chips"] if c["chip"] == named and who == "all adapters"]
+    adapters = [a for a in run.record["adapters"] if who == "all adapters" or a["adapter"] in who.split(", ")]
+    own = [c for a in adapters for c in a["chips"] if c["chip"] == named]
     if "filled" in n.said.partition(n.text)[2].partition(";")[0]:
         held = [{100 * v for v in c["filled"].values()} for c in own]
     else:
@@ -507,7 +508,7 @@ RECOUNTS: dict[tuple[str, str], Callable[[Run, Printed], Found]] = {
     ("run.md.j2", "pages"): counts,
     ("run.md.j2", "family.title"): path("title"),
     ("run.md.j2", "what.0"): lambda run, n: [f"{a} of {b}" for a, b in [seen(run)]],
-    ("run.md.j2", "row.1"): treated,
+    ("run.md.j2", "done"): treated,
     ("run.md.j2", "p.n"): scored,
     ("run.md.j2", "p.run.recipe"): lambda run, n: [run.adapter(n)["recipe"]],
     ("run.md.j2", "p.run.load, file_table"): files,
@@ -600,14 +601,39 @@ def shapley(record: dict[str, Any]) -> dict[str, dict[str, float]]:
         assert found is not None
         value[frozenset(corner["switched"])] = found
     none, every = frozenset[str](), frozenset(factors)
-    out = {"": {"start": value[none], "end": value[every]}}
+    out: dict[str, dict[str, float]] = {"": {"start": value[none], "end": value[every]}}
     orders = list(permutations(factors))
     for f in factors:
         before = [frozenset(o[: o.index(f)]) for o in orders]
         steps = [value[b | {f}] - value[b] for b in before]
         ends = {"from_start": value[frozenset({f})] - value[none], "from_end": value[every] - value[every - {f}]}
         out[f] = {"effect": sum(steps) / len(steps), **ends}
+    for f in (each["id"] for each in record["factors"] if each["kind"] == "population"):
+        before = [frozenset(o[: o.index(f)]) for o in orders]
+        labels = sum(_of_labels(record, b, b | {f}) for b in before) / len(before)
+        out[f] |= {"labels": labels, "rates": out[f]["effect"] - labels}
     return out
+
+
+def _of_labels(record: dict[str, Any], here: frozenset[str], there: frozenset[str]) -> float:
+    """What the other label shares do to the IoU of one class or to accuracy, at the rates of either set in turn."""
+    held = {frozenset(c["switched"]): Of(added(list(c["matrices"].values()))).m for c in record["corners"]}
+    one, other = held[here], held[there]
+
+    def value(rates: list[list[float]], labels: list[list[float]]) -> float:
+        whole = sum(map(sum, labels))
+        cells = [[sum(labels[i]) / whole * cell / sum(row) for cell in row] for i, row in enumerate(rates)]
+        if record["metric"] == "accuracy":
+            return sum(cells[i][i] for i in range(len(cells)))
+        c = int(record["class_index"])
+        return cells[c][c] / (sum(cells[c]) + sum(row[c] for row in cells) - cells[c][c])
+
+    return sum(value(rates, other) - value(rates, one) for rates in (one, other)) / 2
+
+
+def part_of(row: str) -> str:
+    """Which part of other scenes a row is about."""
+    return "labels" if "label shares" in row else "rates"
 
 
 def wrong_of_bridge(number: Printed, record: dict[str, Any]) -> str | None:
@@ -624,6 +650,8 @@ def wrong_of_bridge(number: Printed, record: dict[str, Any]) -> str | None:
             values.append(made[""]["start"] - record["published"]["value"])
         elif root == "s" and rest in made[factor]:
             values.append(made[factor][rest])
+        elif root == "p" and rest == "effect":
+            values.append(next(made[f][part] for f in made if (part := part_of(number.row)) in made[f]))
         elif chain in ("scored", "b.chips"):
             values.append(sum(c["scored"] for c in record["chips"]) if chain == "scored" else len(record["chips"]))
         elif root in ("c", "verdict"):
@@ -632,7 +660,9 @@ def wrong_of_bridge(number: Printed, record: dict[str, Any]) -> str | None:
             values += {"c.text": ["to 1e-9"], "verdict": [100 * result["floor"]]}.get(chain, own)
             values += ["to 1 9"] if chain == "c.text" else []
         else:
-            here: Any = {"r": result, "s": share, "b": record}.get(root, {})
+            parts = [p for s in result["shares"] for p in s["parts"]]
+            of_it: dict[str, Any] = next((p for p in parts if number.row == f"*of it: {p['what']}*"), {})
+            here: Any = {"r": result, "s": share, "b": record, "p": of_it}.get(root, {})
             for name in filter(None, rest.split(".")):
                 here = here[int(name)] if isinstance(here, list) else here.get(name, {})
             values += list(leaves(here))

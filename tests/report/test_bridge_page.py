@@ -9,7 +9,7 @@ import sys
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from markdown_it import MarkdownIt
@@ -203,6 +203,74 @@ def quiet(**over: Any) -> BridgeRecord:
     result = computed(factors, corners, Wanted("lulc_nyc", "accuracy", None, 0.5), None, None)
     made = {"factors": factors, "corners": corners_of(corners), "published": None, "published_why": "", **over}
     return record(**made, result=result)
+
+
+def populated() -> BridgeRecord:
+    """A knob, and other scenes with fewer buildings of which some are harder."""
+    names = ("dem", "population")
+    factors = [
+        FactorRecord(
+            id=n,
+            kind="population" if n == "population" else "recipe",
+            says="x",
+            knobs=[KnobRecord(id=n, start="a", end="b")],
+        )
+        for n in names
+    ]
+    found = {False: (90, 80, 60, 70, 85), True: (50, 90, 55, 75, 65)}
+    corners = {}
+    for one in corner_sets(list(names)):
+        far = "population" in one
+        positive = 250 if far else 300
+        hits = [(tp - (8 + i % 3) * ("dem" in one)) * positive // 100 for i, tp in enumerate(found[far])]
+        corners[one] = {
+            f"{'t' if far else 's'}{i}": ConfusionMatrix(((900 - positive, 100), (positive - hit, hit)), 3)
+            for i, hit in enumerate(hits)
+        }
+    result = computed(factors, corners, Wanted("lulc_nyc", "iou", 1, 0.5), None, None)
+    ends: list[tuple[Literal["start", "end"], frozenset[str]]] = [
+        ("start", frozenset()),
+        ("end", frozenset({names[1]})),
+    ]
+    chips = [
+        ChipRecord(chip=name, cluster=name, sha256={"files": "ab" * 32}, ends=[end], scored=True, reason=None)
+        for end, switched in ends
+        for name in sorted(corners[switched])
+    ]
+    made = {"factors": factors, "corners": corners_of(corners), "published": None, "published_why": "x", "chips": chips}
+    return record(**made, result=result, metric="iou", class_index=1)
+
+
+def test_other_scenes_are_split_into_label_shares_and_rates(tmp_path: Path) -> None:
+    made = populated()
+    assert made.result.verdict == "told but for sampling"
+    labels, rates = made.result.shares[1].parts
+    rows = bars(made.result, ("one", "other"))
+    assert [b.name for b in rows][2:4] == [
+        "population: other label shares",
+        "population: other rates on the other scenes",
+    ]
+    assert [b.kind for b in rows] == ["level", "share", "share", "rest", "level"]
+    assert rows[-1].right == pytest.approx(rows[-2].right)
+    text = render_text(made, tmp_path)
+    assert "**What the differences do is told, but for the luck of which scenes were drawn:** " in text
+    assert f"| *of it: other label shares* | | {100 * labels.effect:+.1f} |" in text
+    assert f"| *of it: other rates on the other scenes* | | {100 * rates.effect:+.1f} |" in text
+    assert "Their *label shares*, how much of each class they hold, are counted at both ends" in text
+    assert text.count("- [x]") == 4
+    assert "Their *label shares*" not in render_text(record(), tmp_path / "none")
+
+
+def test_parts_that_do_not_sum_to_their_effect_are_refused(tmp_path: Path) -> None:
+    path = write_bridge(populated(), tmp_path)
+    wrong = json.loads(path.read_text(encoding="utf-8"))
+    wrong["result"]["shares"][1]["parts"][0]["effect"] += 0.001
+    path.write_text(json.dumps(wrong), encoding="utf-8")
+    with pytest.raises(RegistryError, match="parts of population do not sum to its effect"):
+        page(tmp_path)
+    wrong["result"]["shares"][1]["parts"][1]["effect"] -= 0.001
+    path.write_text(json.dumps(wrong), encoding="utf-8")
+    assert "- [ ] every share, from the stored matrices" in page(tmp_path)
 
 
 def hatched(folder: Path) -> int:

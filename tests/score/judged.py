@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.score.bridge import Bridge, UndefinedBridgeError, bridge
+from harness.score.bridge import RATES, Bridge, UndefinedBridgeError, bridge
 from harness.score.confusion import ConfusionMatrix
 from harness.score.permuted import Found, Via, scheme_order
 from tests.score.judged_tables import Case, cases
@@ -64,15 +64,24 @@ class Judged:
 
     @property
     def accused(self) -> list[str]:
-        """What the bridge says has an effect; `unexplained` where the remainder is beyond sampling."""
+        """What the bridge says has an effect beyond what other scenes would do; `unexplained` where the remainder has.
+
+        That the label shares of these scenes do something is no such accusation: it is said of these scenes.
+        """
         if self.bridge is None:
             return []
-        found = [s.factor.id for s in self.bridge.shares if s.detectable]
+        shares = self.bridge.shares
+        found = [s.factor.id for s in shares if s.detectable or any(p.established and p.what == RATES for p in s.parts)]
         return found + (["unexplained"] if self.bridge.unexplained_beyond else [])
 
     @property
     def told(self) -> bool:
         """Whether the verdict is not `cannot be told`."""
+        return self.bridge is not None and self.bridge.verdict != "cannot be told"
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to the luck of the scenes either."""
         return self.bridge is not None and self.bridge.verdict == "told"
 
 

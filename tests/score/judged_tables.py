@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from harness.score.bridge import FLOOR, MOSTLY
+from harness.score.bridge import FLOOR, LABELS, MOSTLY, Part
 from harness.score.permuted import MARGIN
 from tests.score.secret import KINDS, SCENES
 
@@ -250,7 +250,10 @@ def untold(of: Judgement) -> str:
         if j.told or j.bridge is None:
             return False
         left = [s.factor.id for s in j.bridge.shares if abs(s.effect) >= j.bridge.floor and not s.detectable]
-        return left == ["population"]
+        return left == ["population"]  # its label shares, or rates without a useful band
+
+    def luck(j: Judged) -> bool:
+        return j.told and not j.settled
 
     rows = [
         row("with faults", of.faulty, _count(lambda j: not j.told)),
@@ -261,21 +264,76 @@ def untold(of: Judgement) -> str:
             row(world.name, [j for j in of.faulty if j.secret.world == world.name], _count(lambda j: not j.told))
         )
     rows += [
+        row("*told but for sampling*, with faults", of.faulty, _count(luck)),
+        row("*told but for sampling*, without a fault", of.nulls, _count(luck)),
+        row("not *told* without reservation, with faults", of.faulty, _count(lambda j: not j.settled)),
         row("metric undefined", of.faulty, _count(lambda j: j.bridge is None)),
         row("with faults, same scenes at both ends", of.paired, _count(lambda j: not j.told)),
         row("without a fault", of.nulls, _count(lambda j: not j.told)),
     ]
     every = [j for j in [*of.faulty, *of.paired, *of.nulls] if not j.told]
     reasons = sum(bool(j.bridge.why if j.bridge is not None else j.why) for j in every)
-    text = f"""A bridge is *told* where bars that are called an effect hold at least {100 * MOSTLY:g} % of all bars of 2
-        points or more. Otherwise it *cannot be told*, and the reason names the open bars with their intervals:
-        {reasons:,} of {len(every):,} give one."""
+    text = f"""A bridge is *told* where bars that are established hold at least {100 * MOSTLY:g} % of all bars of 2
+        points or more, the label shares of other scenes counting as a bar; *told but for sampling* where beside them
+        the rates of the other scenes make 2 points or more that other scenes might make, too. Otherwise it *cannot be
+        told*, and the reason names the open bars with their intervals: {reasons:,} of {len(every):,} give one."""
     out = section("Cannot be told", text, table(HEAD, rows))
     example = next((j for j in of.faulty if j.bridge is not None and not j.told), None)
     if example is not None and example.bridge is not None:
         said = f"For example, with {example.n} scenes of each population: *{example.bridge.sentence}*"
         out += f"\n{textwrap.fill(said, 120)}\n"
     return out
+
+
+def label_shares(judged: Sequence[Judged]) -> str:
+    """What is said of the label shares of the very scenes."""
+    split = [j for j in judged if part_of(j, LABELS) is not None]
+    seen = [j for j in split if abs(j.secret.labels or 0.0) >= FLOOR]
+
+    def off(chosen: Sequence[Judged]) -> str:
+        found = [abs(_effect(j) - (j.secret.labels or 0.0)) for j in chosen]
+        return f"{100 * median(found):.1f}" if found else "-"
+
+    def holds(j: Judged) -> bool:
+        each = part_of(j, LABELS)
+        return (
+            each is not None
+            and each.low is not None
+            and each.high is not None
+            and each.low <= (j.secret.labels or 0.0) <= each.high
+        )
+
+    def wrong(j: Judged) -> bool:
+        each, true = part_of(j, LABELS), j.secret.labels or 0.0
+        return each is not None and each.established and each.effect * true <= 0
+
+    def called(j: Judged) -> bool:
+        each = part_of(j, LABELS)
+        return each is not None and each.established
+
+    rows = [
+        row("worlds that can be split", judged, _count(lambda j: part_of(j, LABELS) is not None)),
+        row("interval holds the truth", split, _count(holds)),
+        row("error, points", split, off),
+        row("truth of 2 points or more: established", seen, _count(called)),
+        row("established, in the wrong direction", split, _count(wrong)),
+    ]
+    text = """Where the other end stands on other scenes, what their label shares do is a bar of its own. Both sets are
+        labelled, so the shares are counted; the truth is what these very shares do at the true rates of both
+        populations. Worlds with and without faults: also where nothing was planted, a few scenes hold other shares
+        than a few others. That is said of these scenes, and is no accusation of their population."""
+    return section("Label shares of these scenes", text, table(HEAD, rows))
+
+
+def part_of(judged: Judged, what: str) -> Part | None:
+    """Label shares or rates of the population; None where it was not split."""
+    shares = judged.bridge.shares if judged.bridge is not None else ()
+    return next((p for s in shares for p in s.parts if p.what == what), None)
+
+
+def _effect(judged: Judged) -> float:
+    each = part_of(judged, LABELS)
+    return each.effect if each is not None else math.nan
 
 
 def outside(planted: Sequence[Case]) -> str:

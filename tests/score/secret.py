@@ -75,6 +75,8 @@ class Secret:
     """True share of each planted cause, over all scenes. Never given."""
     outside: float = 0.0
     """True figure of the rerun minus true figure of the claim: what no factor on the list does. Never given."""
+    labels: float | None = None
+    """What the label shares of these very scenes do at the true rates; None with one population. Never given."""
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,20 @@ class Truth:
 
     def value(self, cells: Floats | float = 0.0, share: Floats | float = 0.0, noise: Sequence[int] = ()) -> float:
         """The pooled metric with so many logits added."""
+        return float(self.of.of(self.pooled(cells, share, noise)))
+
+    def pooled(self, cells: Floats | float = 0.0, share: Floats | float = 0.0, noise: Sequence[int] = ()) -> Floats:
+        """All scenes together, with so many logits added: pixels (K, K)."""
         shares, logits, px = self.scenes
         moved = logits + cells
         for i in noise:
             moved = moved + self.noise[i]
-        return float(self.of.of(expected(shares + share, moved, px).sum(0)))
+        out: Floats = expected(shares + share, moved, px).sum(0)
+        return out
+
+    def of_shares(self, pooled: Floats, shares: Floats) -> float:
+        """The metric at the rates of a matrix (K, K) and other label shares (K,)."""
+        return float(self.of.of(shares[:, None] * pooled / pooled.sum(1, keepdims=True)))
 
     def sized(self, move: Move, wanted: float, shift: float = 1.0) -> Move:
         """A move along `move` that changes the metric by `wanted`; share logits stay as they are, times `shift`.
@@ -206,6 +217,18 @@ def by_orders(ids: Sequence[str], value: Callable[[frozenset[str]], float]) -> d
             sums[each] += at(there | {each}) - at(there)
             there |= {each}
     return {each: total / math.factorial(len(ids)) for each, total in sums.items()}
+
+
+def before(ids: Sequence[str], effect: Callable[[frozenset[str]], float]) -> float:
+    """An effect averaged over all orders in which other causes are switched before it or after it."""
+    known: dict[frozenset[str], float] = {}
+    total = 0.0
+    for order in permutations([*ids, ""]):
+        chosen = frozenset(order[: order.index("")])
+        if chosen not in known:
+            known[chosen] = effect(chosen)
+        total += known[chosen]
+    return total / math.factorial(len(ids) + 1)
 
 
 def make(plan: Plan, seed: Sequence[int], truth: Truth | None = None, moves: Sequence[Move] | None = None) -> Secret:
@@ -265,6 +288,20 @@ def make(plan: Plan, seed: Sequence[int], truth: Truth | None = None, moves: Seq
             return truth.value(cells(on) + people.cells * there, people.share * there, on)
 
         planted = by_orders(sorted(planted), value)
+    labels = None
+    if plan.people:
+        here, there = (expected(shares, logits, px).sum((0, 2)) for shares, logits, px, *_ in populations)
+        here, there = here / here.sum(), there / there.sum()
+        names = ids[: len(acting)]
+
+        def moved_by(on: frozenset[str]) -> float:
+            numbers = [i for i in range(len(acting)) if ids[i] in on]
+            both = [
+                truth.pooled(cells(numbers) + people.cells * far, people.share * far, numbers) for far in (False, True)
+            ]
+            return sum(truth.of_shares(p, there) - truth.of_shares(p, here) for p in both) / 2
+
+        labels = before(names, moved_by)
     m_claim = int(rng.choice(SCENES)) if plan.claim == "others" else plan.n
     claimed = None
     if plan.claim != "none":
@@ -283,6 +320,7 @@ def make(plan: Plan, seed: Sequence[int], truth: Truth | None = None, moves: Seq
         claim_clusters=m_claim,
         planted=planted,
         outside=outside,
+        labels=labels,
     )
 
 
