@@ -43,7 +43,8 @@ from harness.report.run_tables import (
     sweep_table,
     undefined,
 )
-from harness.report.words import environment, pct
+from harness.report.treatment import treatments
+from harness.report.words import environment
 from harness.score import reliance
 from harness.score.operating import Costs
 from harness.score.population import STRATA_ASSUME
@@ -57,12 +58,6 @@ def _together(pages: Iterable[Page], rows: Iterable[tuple[Page, tuple[str, ...]]
     for page, row in rows:
         found.setdefault(row, []).append(page.id)
     return [("all adapters" if who == every else ", ".join(who), row) for row, who in found.items()]
-
-
-def _treatment(chip: ChipScore) -> str:
-    filled = [f"{name} {pct(share, 1)} filled" for name, share in sorted(chip.filled.items()) if share]
-    dates = f"{chip.dates_encoded} encoder pass{'' if chip.dates_encoded == 1 else 'es'}"
-    return escaped("; ".join([dates, *filled, *chip.notes]))
 
 
 def marker(run: RunRecord) -> str:
@@ -228,7 +223,7 @@ def render_run(
             unscored=_together(
                 pages, [(p, (escaped(c.chip), escaped(c.reason))) for p in pages for c in p.run.chips if not c.scored]
             ),
-            treated=_together(pages, [(p, (escaped(c.chip), _treatment(c))) for p in pages for c in p.run.chips]),
+            treated=treatments(pages),
             shown=shown,
             operating=operating.section(points, random=random, costs=costs),
             spatial=spatial.section(pages, counted, registry, random=random),
