@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +146,38 @@ def test_a_clearly_worse_set_within_tolerance_is_listed_and_not_named() -> None:
     assert [t.alternatives for t in got.sets] == [("k0: 0",)]
     assert [t.alternatives for t in got.also] == [("other: near",)]
     assert APART < got.also[0].worst < TOLERANCE
+
+
+def hidden() -> tuple[list[Alternative], Counter[frozenset[str]], Any]:
+    """Two orders that hide each other: `a1` seems right with any `b`, and only `a3` with `b3` is."""
+    names = [Alternative(f"{knob}{v}", knob, "") for knob in "ab" for v in range(5)]
+    asked: Counter[frozenset[str]] = Counter()
+
+    def figures(ids: frozenset[str]) -> dict[str, float | None]:
+        asked[ids] += 1
+        if ids == {"a3", "b3"}:
+            return {"m": 0.5}
+        if "a1" in ids:
+            return {"m": 0.4 if len(ids) == 1 else 0.496}
+        return {"m": 0.2}
+
+    return names, asked, figures
+
+
+def test_two_settings_that_hide_each_other_are_found_two_exchanges_away() -> None:
+    names, asked, figures = hidden()
+    got = explain([Claimed("m", 0.5)], names, figures, cost=lambda _: 0.0)
+    assert [t.alternatives for t in got.sets] == [("a3", "b3")]
+    assert {t.alternatives for t in got.also} == {("a1", f"b{v}") for v in range(5)}
+    assert max(asked.values()) == 1
+
+
+def test_where_looking_has_a_price_one_exchange_is_what_is_paid_for() -> None:
+    names, asked, figures = hidden()
+    got = explain([Claimed("m", 0.5)], names, figures)
+    assert got.verdict == "cannot be told"
+    assert got.accused == {"a1"}
+    assert not asked[frozenset({"a3", "b3"})]
 
 
 def test_what_hides_everything_else_is_found_with_what_it_hid() -> None:
