@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from harness.ablate import run as line
 from harness.ablate.ends import MERGES, RECIPE_KNOBS, End, Knob, differing, grouped, hold, mixed
@@ -38,6 +39,7 @@ from tests.models.test_measure import place
 __all__ = ["brooklyn", "harness", "narrow", "narrow_weights", "place"]
 
 ROOT = Path(__file__).resolve().parents[1]
+TWIN = ROOT / "harness" / "twin" / "data"
 RECIPES = read_recipes(ROOT / "eval" / "recipes")
 SCHEMES = read_schemes(ROOT / "eval" / "schemes")
 RERUN = End(RECIPES["published-rerun"], "published-rerun", ("a", "b"))
@@ -371,6 +373,73 @@ def test_an_interrupted_bridge_goes_on_where_it_was(
     (fresh,) = [r for _, r in bridges(tmp_path) if r.forwards_kept == 0]
     assert fresh.corners == record.corners
     assert fresh.result == record.result
+
+
+@pytest.fixture
+def nano(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`harness ablate` with adapters that were trained and the card about them; another recipe has wider statistics."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "twin"
+    shutil.copytree(TWIN / "eval", root / "eval")
+    shutil.copytree(place / "eval" / "labels", root / "eval" / "labels")
+    recipe = yaml.safe_load((root / "eval" / "recipes" / "twin.yaml").read_text(encoding="utf-8"))
+    optical = recipe["statistics"]["S2L2A"]
+    wide = {**optical, "std": [2 * v for v in optical["std"]]}
+    other = {**recipe, "id": "wide", "title": "Wider", "statistics": {**recipe["statistics"], "S2L2A": wide}}
+    (root / "eval" / "recipes" / "wide.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
+    # places that share no ground: three scenes
+    chips = write_folder(tmp_path / "chips", ids=("a", "b", "c"), size_px=64, apart_m=20_000.0)
+
+    def typed(*more: str, adapter: str = "lulc_twin") -> BridgeRecord:
+        labels = [f"--labels={root / 'eval' / 'labels' / name}.yaml" for name in ("terramesh-lulc", "terramesh-built")]
+        words = ["ablate", adapter, "--from=twin", "--to=wide", "--family=twin", f"--root={root}", f"--chips={chips}"]
+        words += [f"--weights={TWIN / 'weights'}", f"--out={tmp_path / 'runs'}", "--device=cpu", *labels]
+        app([*words, "--declare=S1RTC=dB", *more], standalone_mode=False)
+        (record,) = [r for _, r in bridges(tmp_path)]
+        return record
+
+    return typed
+
+
+def test_a_bridge_begins_at_the_published_figure(nano: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a rerun at its settings does not meet is no share, and has a band of three scenes."""
+    record = nano("--metric=accuracy", "--claim=twin-card/lulc.test.accuracy")
+    assert (record.weights, record.published_why) == ("published", "")
+    held, result = record.published, record.result
+    assert (held.id, held.printed, held.value) == ("twin-card/lulc.test.accuracy", "0.9632", 0.9632)
+    assert (held.scenes, held.clusters) == ("others", None)
+    assert [f.id for f in record.factors] == ["statistics"]
+    start = [sum(m[i][i] for m in record.corners[0].matrices.values() for i in range(5))]
+    whole = sum(cell for m in record.corners[0].matrices.values() for row in m for cell in row)
+    assert result.claimed == 0.9632
+    assert result.unexplained == pytest.approx(start[0] / whole - 0.9632, abs=1e-12)
+    assert result.unexplained < -0.05  # made-up chips: the card speaks of a city
+    assert result.band is not None
+    assert result.n == 3
+    assert "assumed equal to ours" in result.band_why
+    page = (next((tmp_path / "runs").glob("*/bridge.md"))).read_text(encoding="utf-8")
+    assert "| published: twin-card/lulc.test.accuracy | 0.9632 |" in page
+    assert f"| *unexplained* | | {100 * result.unexplained:+.1f} |" in page
+    assert "mechanics only" not in page
+    assert "- [ ]" not in page
+    assert "Random weights" not in capsys.readouterr().out
+
+
+def test_a_named_figure_stands_at_the_start_and_one_of_another_quantity_is_refused(nano: Any) -> None:
+    with pytest.raises(RegistryError, match=r"is a .*iou.*; bridged is accuracy"):
+        nano("--metric=accuracy", "--claim=twin-card/lulc.test.iou.0")
+    record = nano("--metric=iou", "--class=2", "--claim=twin-card/lulc.city.iou.2")
+    assert record.published is not None
+    assert (record.published.value, record.result.claimed) == (0.9281, 0.9281)
+
+
+def test_of_two_figures_of_one_quantity_none_is_chosen(nano: Any) -> None:
+    record = nano("--metric=accuracy")
+    assert record.published is None
+    assert record.published_why == (
+        "several figures of accuracy of lulc_twin (not by chip or place) are printed: "
+        "twin-card/lulc.test.accuracy, twin-card/lulc.city.accuracy; name one with --claim"
+    )
 
 
 def test_two_classes_populations_and_unlabelled_land(command: Any, place: Path, tmp_path: Path) -> None:
