@@ -65,6 +65,7 @@ class Besides:
     _done: dict[tuple[str, str], tuple[list[BaselineCount], CeilingCount]] = field(default_factory=dict)
     _why: dict[tuple[str, str], str] = field(default_factory=dict)
     _land: dict[str, tuple[NDArray[np.int64], Label] | str] = field(default_factory=dict)
+    _pixels: dict[str, tuple[NDArray[np.float32], tuple[str, ...]]] = field(default_factory=dict)
     _made: dict[str, tuple[NDArray[np.float32], GeneratedBy] | str] = field(default_factory=dict)
 
     def first(self, chip: Chip, label: Label, score: ChipScore, classes: int, arrays: Arrays, task: str) -> Beside:
@@ -121,9 +122,16 @@ class Besides:
         found = self.given.label_in(chip, wanted)
         return found if isinstance(found, str) else (land_of(found, self.schemes[found.scheme]), found)
 
+    def _reflectance(self, chip: Chip) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+        """As `cover.reflectance`, made once for all that asks for it of one chip in a row."""
+        if chip.id not in self._pixels:
+            self._pixels = {}
+            self._pixels = {chip.id: reflectance(chip)}
+        return self._pixels[chip.id]
+
     def _keep_sums(self, chip: Chip, label: Label, classes: int, key: tuple[str, str]) -> None:
         try:
-            pixels, _ = reflectance(chip)
+            pixels, _ = self._reflectance(chip)
         except UnitError as err:
             self._why[key] = str(err)
             return
@@ -137,7 +145,7 @@ class Besides:
         def rules() -> tuple[NDArray[np.int64], str]:
             if isinstance(cover, str):
                 raise UnitError(cover)
-            pixels, bands = reflectance(chip)
+            pixels, bands = self._reflectance(chip)
             if lacking := [b for b in ("B03", "B04", "B08") if b not in bands]:
                 raise UnitError(f"chip {chip.id} has no {', '.join(lacking)}")
             green, red, near = (pixels[bands.index(b)] for b in ("B03", "B04", "B08"))
@@ -241,7 +249,7 @@ class Besides:
                 raise chip
             if chip is None:
                 raise UnitError(self._why[name, scheme])
-            pixels, _ = reflectance(chip)
+            pixels, _ = self._reflectance(chip)
             fitted = {c: s for c, s in others.items() if s.sums.shape[1] == len(pixels) and s.pixels.any()}
             if not fitted:
                 raise UnitError(f"no labelled scene besides {scene} to take class means from")
