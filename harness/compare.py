@@ -58,17 +58,17 @@ def compare(
     if family not in families:
         raise RegistryError(f"no family {family!r}; there are {', '.join(sorted(families)) or 'none'}")
     chosen = families[family]
-    at = Path(weights)
-    if weights == "random":
-        at = cache_folder() / f"random-{family}-0"
-        step(f"writing random weights in the published format to {at}, about 1.8 GB")
-        write_family(chosen, at)
     if dtype not in DTYPES:
         raise RegistryError(f"dtype {dtype!r}: not known; there are {', '.join(DTYPES)}")
     if out is not None and out.exists() and not out.is_dir():
         raise RegistryError(f"{out}: is no folder; name another with --out")
     names = tuple(dict.fromkeys(tasks)) or tuple(a.id for a in chosen.adapters)
     where = resolve(device, check=False)  # operators that fail there go into the record
+    at = Path(weights)
+    if weights == "random":
+        at = cache_folder() / f"random-{family}-0"
+        step(f"writing random weights in the published format to {at}, about 1.8 GB")
+        write_family(chosen, at)
     step("loading the reference: float32 on the CPU")
     reference = load_family(chosen, at, tasks=names, device="cpu")
     step(f"loading {where.kind} {dtype}")

@@ -39,6 +39,13 @@ def harness(*args: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedPro
     )
 
 
+def test_the_package_runs_as_a_module() -> None:
+    words = [sys.executable, "-m", "harness", "audit", "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    assert done.returncode == 0, done.stderr
+    assert "--from-model-card" in done.stdout
+
+
 def test_json_has_the_agreed_shape() -> None:
     done = harness("audit", "--json")
     assert done.returncode == 0, done.stderr

@@ -56,7 +56,7 @@ def energy(
     Example: harness bench energy --weights random --task buildings_nyc --batch 1 --out eval/bench/my-machine.json
     """
     from harness.cost.series import Asked, run
-    from harness.records.cost import write_cost
+    from harness.records.cost import read_cost, write_cost
 
     unknown = {*(stages or [])} - {"load", "preprocess", "forward"}
     if unknown:
@@ -84,6 +84,11 @@ def energy(
     )
     if target.is_dir():
         raise RegistryError(f"{target}: is a folder; name a file, e.g. {target / 'my-machine.json'}")
+    if target.exists():
+        try:
+            read_cost(target)
+        except RegistryError as err:
+            raise RegistryError(f"{target}: is there and is no record of costs; name another file ({err})") from err
     if not math.isfinite(window_s):
         raise RegistryError(f"--window-s {window_s:g}: seconds, e.g. 10")
     usable(target.parent)

@@ -201,3 +201,12 @@ def test_the_command_refuses_what_it_does_not_know(
     ]
     with pytest.raises(RegistryError, match=said):
         CliRunner().invoke(app, [*words, "--device=cpu", word], catch_exceptions=False)
+
+
+def test_a_file_that_is_no_record_of_costs_is_not_replaced(family: Family, weights: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.json"
+    notes.write_text('{"mine": 1}', encoding="utf-8")
+    words = ["bench", "energy", "--family=narrow", f"--root={place(family, tmp_path)}", f"--weights={weights}"]
+    with pytest.raises(RegistryError, match=r"notes\.json: is there and is no record of costs; name another file"):
+        CliRunner().invoke(app, [*words, "--device=cpu", f"--out={notes}"], catch_exceptions=False)
+    assert notes.read_text(encoding="utf-8") == '{"mine": 1}'

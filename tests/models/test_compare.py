@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness.cli import app
+from harness.errors import HarnessError
 from harness.records.equivalence import read_equivalences
 from tests.models.test_measure import place
 
@@ -33,3 +36,14 @@ def test_half_precision_fails_by_its_exit_status(place: Path, narrow_weights: Pa
     (record,) = read_equivalences(tmp_path)
     assert record.holds("L0")
     assert not record.holds("L1")
+
+
+@pytest.mark.parametrize(("word", "said"), [("--device=tpu", "tpu"), ("--dtype=int4", "int4")])
+def test_what_is_not_there_is_refused_before_weights_are_written(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, said: str
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    words = ["equivalence", "--device=cpu", "--family=narrow", f"--root={place}", "--weights=random", word]
+    with pytest.raises(HarnessError, match=said):
+        app([*words, f"--out={tmp_path / 'runs'}", "--size=64"], standalone_mode=False)
+    assert not (tmp_path / "cache").exists()
