@@ -28,6 +28,9 @@ from harness.score.confusion import ConfusionMatrix
 FIGURE = "figures/bridge.svg"
 """Name of the waterfall below the run folder."""
 
+UNEXPLAINED = "unexplained"
+"""Name of the row between the published figure and its rerun."""
+
 MARK = "random weights: mechanics only"
 """Written into the figure of such runs."""
 
@@ -69,7 +72,7 @@ def bars(result: ResultRecord, ends: tuple[str, str]) -> list[Bar]:
         out.append(Bar("published", 0.0, result.claimed, kind="level"))
         band = result.band
         low, high = (None, None) if band is None else (result.claimed + band[0], result.claimed + band[1])
-        out.append(Bar("unexplained", result.claimed, result.start, low, high, result.unexplained or 0.0, "rest"))
+        out.append(Bar(UNEXPLAINED, result.claimed, result.start, low, high, result.unexplained or 0.0, "rest"))
     out.append(Bar(f"{ends[0]}, run here", 0.0, result.start, kind="level"))
     at = result.start
     for share in result.shares:
@@ -288,6 +291,7 @@ def render_bridge(folder: Path) -> dict[str, str]:
             nothing=record.result.verdict != "cannot be told"
             and not any(s.detectable or any(p.established for p in s.parts) for s in record.result.shares),
             headline=HEADLINES[record.result.verdict],
+            left=any(b.kind == "rest" and b.name != UNEXPLAINED for b in bars(record.result, _names(record))),
             split=[s for s in record.result.shares if s.parts],
             scored=[c for c in record.chips if c.scored],
             unscored=[c for c in record.chips if not c.scored],
