@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.bench.ratios import Estimate, geometric_mean
 from harness.claims.model import Claim, Relation
-from harness.cost.claims import TOLERANCE, Row, Verdict, compare_ratio, rows
+from harness.cost.claims import RANDOM, TOLERANCE, Row, Verdict, compare_ratio, rows
 from harness.records.bench import BenchRecord, Size
 from harness.records.cost import Figure
 
@@ -49,7 +49,14 @@ def beside(claims: Sequence[Claim], relations: Iterable[Relation], record: Bench
     timed = [
         _swap(row, record) if _part(row.claim) == "adapter swap" else row for row in rows(own, relations, record.calls)
     ]
+    if record.topology == "narrow":
+        timed = [row if row.ours is None else _narrow(row) for row in timed]
     return [*timed, *_doubled(own, record), *_sizes(own, record)]
+
+
+def _narrow(row: Row) -> Row:
+    """Whatever else is equal, a stand-in is not what the claim is of."""
+    return replace(row, verdict="not comparable", missing=(*row.missing, NARROW))
 
 
 def _part(claim: Claim) -> str | None:
@@ -82,7 +89,7 @@ def _doubled(claims: Sequence[Claim], record: BenchRecord) -> Iterator[Row]:
             yield compare_ratio(claim, None, "an adapter that thinks over one that does not")
             continue
         row = compare_ratio(claim, (thinking, plain), f"{thinking.adapter} over {plain.adapter}, forward")
-        short = tuple(_of_ours(record))
+        short = tuple(m for m in _of_ours(record) if m not in row.missing)
         yield replace(row, verdict="not comparable", missing=(*row.missing, *short)) if short else row
 
 
@@ -103,7 +110,7 @@ def _of_ours(record: BenchRecord) -> Iterator[str]:
     if record.topology == "narrow":
         yield NARROW
     if record.weights == "random":
-        yield "ours ran random weights; no published file was read"
+        yield RANDOM
 
 
 def compare_bytes(claim: Claim, ours: Size | None, missing: Sequence[str]) -> Row:

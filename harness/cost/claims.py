@@ -36,6 +36,8 @@ STATED: dict[str, str] = {
 UNSTATED = "no statement of {} is registered"
 """Of a condition that a claim's record does not hold."""
 
+RANDOM = "ours ran random weights; no published file was read"
+
 STATED_ENERGY: dict[str, str] = {"meter": "what counted the joules", "boundary": "what the meter covers"}
 """And an energy, besides."""
 
@@ -172,7 +174,7 @@ def _missing(claim: Claim, ours: CallCost | None) -> Iterable[str]:
     if ours is not None:
         yield from (f"ours falls short of the protocol: {s}" for s in ours.shortfalls)
         if ours.weights == "random":
-            yield "ours ran random weights of the published topology"
+            yield RANDOM
         if claim.quantity.subject not in ("", "family", ours.adapter):
             yield f"adapter: {claim.quantity.subject} there, {ours.adapter} here"
 

@@ -142,6 +142,10 @@ def test_every_published_cost_stands_there_and_none_is_judged_by_random_weights(
     assert swap.ours.value == pytest.approx(0.002, rel=1.0)
     assert swap.ours_of == "switch something"
     assert not any("which part of a call" in m for m in swap.missing)
+    narrow = "ours is of a narrow family, not of the published topology"
+    assert all(r.missing.count(narrow) == 1 for r in rows if r.ours is not None)
+    full = beside(registry.claims, relations(registry), record(*ROWS).model_copy(update={"topology": "published"}))
+    assert not any(narrow in r.missing for r in full)
     doubled = found["terramind-1.0/blog.runtime"]
     assert doubled.ours is not None
     assert doubled.ours.value == pytest.approx(2.0, rel=0.02)
@@ -163,7 +167,8 @@ def test_missing_conditions_are_told_in_few_words_and_none_is_lost(registry: Reg
     assert told.startswith("not stated: the batch, the chip's size, what went in, which part of a call is timed, how ")
     assert "the device: M3 Air there, Maker here" in told
     assert "ours falls short of the protocol in 6 points, listed above" in told
-    assert "ours ran random weights of the published topology" in told
+    assert "ours ran random weights; no published file was read" in told
+    assert "; ours is of a narrow family, not of the published topology; " in told
 
 
 def test_without_a_switch_or_a_thinking_adapter_nothing_stands_in_their_place(registry: Registry) -> None:
