@@ -78,6 +78,14 @@ class Row:
         """Whether its weights were random."""
         return self.run.weights == "random" or self.adapter.load.random_weights
 
+    @property
+    def weights(self) -> str:
+        """Which weights, as far as the record shows it: the family pins the base by its hash."""
+        if self.random:
+            return "**random**: mechanics only"
+        bases = [f for f in self.adapter.load.files if f.role == "base"]
+        return "published" if bases and all(f.pinned for f in bases) else "as given: the base is not the pinned one"
+
 
 @dataclass(frozen=True)
 class Compared:

@@ -493,7 +493,7 @@ def test_an_added_run_is_kept_listed_and_holds_when_looked_at_again(packed: Pack
     assert folder == own / "eval" / "runs" / f"contributed-{done.run.id}"
     text = page.read_text(encoding="utf-8")
     row = "| mps: Apple M2 (MacBook Air M2, 16 GB) | buildings_nyc | Ann Example | 2026-01-02 | 0000000 | "
-    assert row + "training-code 1, float32, published | 2 of 3 | 2 of 2 |" in text
+    assert row + "training-code 1, float32, as given: the base is not the pinned one | 2 of 3 | 2 of 2 |" in text
     assert text.count("| mps: ") == 2
     assert verify(folder, root=own).wrong == []
     assert add(packed.path, root=own)[1] == folder
