@@ -33,6 +33,7 @@ from harness.claims.audit import read_view
 from harness.claims.families import Family
 from harness.claims.groups import View
 from harness.errors import BundleError, ReportError
+from harness.folders import commit_of
 from harness.records import ChipScore, RunRecord
 from harness.records.baselines import BaselineId
 from harness.records.bundle import Manifest
@@ -263,6 +264,11 @@ def _look(out: Verified, folder: Path, where: Path, now: datetime) -> None:
     for line in ledger.checks():
         if line.status != "undetermined":
             (out.wrong if line.status == "inconsistent" else out.holds).append(line.text)
+    if out.wrong and (here := commit_of(where)[0]) != run.commit:
+        out.said.append(
+            f"the run was made at {told} and is looked at with {here[:12]}: rules and words may have changed since; "
+            "check that commit out and verify there before you call the file altered"
+        )
     if run.weights == "random":
         out.said.append("random weights: the run shows mechanics only, and nothing about an adapter")
     elif not any(m for m in run.measurements):

@@ -256,6 +256,21 @@ def test_what_does_not_follow_is_refused_though_all_hashes_fit(
     assert any(said in line for line in wrong), wrong
 
 
+def test_a_refusal_at_another_commit_says_where_to_look_again(
+    packed: Packed, root: Path, tmp_path: Path, quick: None
+) -> None:
+    def hint(path: Path) -> list[str]:
+        return [
+            line for line in verify(path, root=root).said if "verify there before you call the file altered" in line
+        ]
+
+    held = record(packed)
+    assert not hint(packed.path)
+    _put("adapters.0.load.files.0.pinned", True)(held)
+    (told,) = hint(with_record(tmp_path / "b.zip", packed, held))
+    assert "was made at commit 000000000000 and is looked at with" in told
+
+
 def test_locks_are_in_the_bundle_parse_and_are_the_ones_that_were_read(
     packed: Packed, root: Path, tmp_path: Path, quick: None
 ) -> None:
