@@ -33,7 +33,7 @@ WIDTH: Final = 12
 """Sets that are built upon at one size."""
 
 MOST: Final = 15_000
-"""Sets that are looked at, whatever they cost."""
+"""Sets that are looked at, whatever they cost; and as many again to see what does as well as a set that holds."""
 
 Verdict = Literal["as stated", "found", "cannot be told", "unexplained"]
 Figures = Mapping[str, float | None]
@@ -201,7 +201,7 @@ class _Search:
         self.claims, self.knobs, self.evaluate, self.budget, self.cost = claims, knobs, evaluate, budget, cost
         self.thorough = thorough
         self.seen: dict[frozenset[str], Tried] = {}
-        self.spent, self.complete = 0.0, True
+        self.spent, self.complete, self.most = 0.0, True, MOST
 
     # looking -------------------------------------------------------------------------------------------
 
@@ -228,9 +228,9 @@ class _Search:
     @property
     def full(self) -> bool:
         """Whether no more sets are looked at."""
-        if len(self.seen) >= MOST:
+        if len(self.seen) >= self.most:
             self.complete = False
-        return len(self.seen) >= MOST
+        return len(self.seen) >= self.most
 
     def free(self, ids: frozenset[str]) -> bool:
         """Whether looking costs nothing."""
@@ -262,7 +262,7 @@ class _Search:
         """
         cap = self.spent + (self.budget - self.spent) / (1 if every else 2)
         ahead = (ids for parent in parents for ids in self.grown(parent) if ids not in self.seen)
-        some = dict.fromkeys(islice(ahead, max(0, MOST - len(self.seen))))
+        some = dict.fromkeys(islice(ahead, max(0, self.most - len(self.seen))))
         self.complete &= next(ahead, None) is None
         priced = sorted((self.cost(ids), n, ids) for n, ids in enumerate(some))
         found = self.holding(size)
@@ -302,6 +302,8 @@ class _Search:
         """
         ahead, queued = list(found), {t.alternatives for t in found}
         given = len(ahead)
+        if found:  # whoever is accused, the rivals must have been heard
+            self.most = len(self.seen) + MOST
         for number, each in enumerate(ahead):  # grows while it is walked through
             for gone in each.alternatives:
                 rest = frozenset(each.alternatives) - {gone}
