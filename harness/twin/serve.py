@@ -9,12 +9,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from harness.chips.sources.socrata import BOROUGHS, FOOTPRINTS
 from harness.claims.families import Family
@@ -37,6 +37,9 @@ OLD_S: Final = 86_400.0
 
 HALF: Final = "half-"
 """Start of a folder that is being made."""
+
+WORK, HELD = "work-", ".held"
+"""Start of a folder that goes with its process, and the file in it that the process holds locked."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,40 @@ def served(
     city = city_folder(folder, city_seed, step)
     sent, tables = (json.loads((city / name).read_text(encoding="utf-8")) for name in (ITEMS, TABLES))
     services = Services(city, sent, tables, repositories)
-    with tempfile.TemporaryDirectory(prefix="twin-", ignore_cleanup_errors=True) as work:
-        files = certificates(Path(work), *HOSTS)
+    with _workplace(folder) as work:
+        files = certificates(work, *HOSTS)
         with (
             serving(services.open_app()) as base,
             serving(services.store_app(), ssl_certfile=str(files.chain), ssl_keyfile=str(files.key)) as store,
             relayed(store, HOSTS) as (proxy, relay),
         ):
-            variables = _environment(base, proxy, files.authority, Path(work))
+            variables = _environment(base, proxy, files.authority, work)
             yield Served(f"{base}/stac", variables, services.counts, relay.hosts, relay.refused)
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """A folder that goes with this process; one that a killed process left is removed by the next to come.
+
+    Raises:
+        SourceError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            for left in folder.glob(f"{WORK}*/{HELD}"):
+                with suppress(Timeout), FileLock(left, timeout=0):  # whose process is gone, the lock is free
+                    shutil.rmtree(left.parent, ignore_errors=True)
+            work = Path(tempfile.mkdtemp(prefix=WORK, dir=folder))
+            held = FileLock(work / HELD)
+            held.acquire()
+    except OSError as err:
+        raise SourceError(f"{folder}: no room for the twin's work ({err}); free space or name another cache") from err
+    try:
+        yield work
+    finally:
+        held.release()
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def city_folder(folder: Path, seed: int, step: Callable[[str], None]) -> Path:

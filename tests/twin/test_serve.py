@@ -319,6 +319,45 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         city_folder(tmp_path / "taken", SEED, lambda _: None)
 
 
+WORKING = """
+import sys, time
+from pathlib import Path
+from harness.twin.serve import _workplace
+with _workplace(Path(sys.argv[1])) as work:
+    (work / "window.npy").write_bytes(b"0" * 1000)
+    print(work, flush=True)
+    time.sleep(120)
+"""
+"""A command that has begun."""
+
+
+def test_what_a_killed_command_left_goes_with_the_next_and_a_living_one_keeps_its_own(tmp_path: Path) -> None:
+    def begun() -> tuple[subprocess.Popen[str], Path]:
+        command = [sys.executable, "-c", WORKING, str(tmp_path)]
+        child = subprocess.Popen(  # noqa: S603 (our own code)
+            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        assert child.stdout is not None
+        return child, Path(child.stdout.readline().strip())
+
+    (killed, left), (living, own) = begun(), begun()
+    try:
+        killed.kill()
+        killed.wait()
+        assert (left / "window.npy").is_file()
+        with serve._workplace(tmp_path) as work:
+            assert not left.exists()
+            assert (own / "window.npy").is_file()
+            assert work.is_dir()
+        assert not work.exists()
+    finally:
+        living.kill()
+        living.wait()
+        for child in (killed, living):
+            assert child.stdout is not None
+            child.stdout.close()
+
+
 def test_everything_is_gone_after_an_error(twin: Twin) -> None:
     before, seen = set(threading.enumerate()), []
 
