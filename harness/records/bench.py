@@ -5,17 +5,17 @@ Ratios and intervals are computed from it by `harness.bench.ratios`; nothing her
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from harness.errors import RegistryError
 from harness.places import write_file
 from harness.records.cost import SCHEMA as COST_SCHEMA
 from harness.records.cost import CallCost, CostRecord
+from harness.records.files import as_record, read_json, text
 from harness.records.quantity import Strict
 
 SCHEMA = 1
@@ -268,34 +268,14 @@ def read_folder(folder: Path) -> tuple[list[tuple[str, BenchRecord]], list[tuple
 
 
 def _read(path: Path) -> BenchRecord | CostRecord:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        raise RegistryError(f"{path}: no such file; `nox -s bench` writes one") from err
-    except json.JSONDecodeError as err:
-        raise RegistryError(f"{path}:{err.lineno}: not JSON: {err.msg}") from err
-    bench = isinstance(raw, dict) and raw.get("kind") == "bench"
-    try:
-        if bench:
-            return BenchRecord.model_validate(raw)
-        cost = CostRecord.model_validate(raw)
-    except ValidationError as err:
-        first = err.errors(include_url=False)[0]
-        raise RegistryError(f"{path}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from err
-    if cost.schema_version != COST_SCHEMA:
-        raise RegistryError(f"{path}: schema: {cost.schema_version}; this version reads {COST_SCHEMA}")
-    return cost
+    raw = read_json(path, "no such file; `nox -s bench` writes one")
+    if isinstance(raw, dict) and raw.get("kind") == "bench":
+        return as_record(path, raw, BenchRecord)
+    return as_record(path, raw, CostRecord, COST_SCHEMA)
 
 
 def write_bench(record: BenchRecord, folder: Path) -> Path:
     """Write a record under its own name, whole or not at all, over an earlier one of the same name."""
     path = folder / f"{record.name}.json"
-    write_file(path, bench_text(record))
+    write_file(path, text(record))
     return path
-
-
-def bench_text(record: BenchRecord) -> str:
-    """A record as it is written."""
-    return (
-        json.dumps(record.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    )

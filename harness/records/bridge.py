@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from harness.errors import RegistryError
-from harness.places import write_file
+from harness.records.files import as_record, read_json, write_once
 from harness.records.quantity import Strict
 
 SCHEMA = 1
@@ -287,17 +285,11 @@ def read_bridge(folder: Path) -> BridgeRecord:
         RegistryError: There is none, or it is not of this shape; names file and field.
     """
     path = folder / FILE
-    try:
-        return BridgeRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError) as err:
-        raise RegistryError(f"{path}: no such bridge; `harness ablate` writes one") from err
-    except (OSError, UnicodeDecodeError) as err:
-        raise RegistryError(f"{path}: cannot be read as text ({err}); delete the folder and run again") from err
-    except json.JSONDecodeError as err:
-        raise RegistryError(f"{path}:{err.lineno}: not JSON: {err.msg}; delete the folder and run again") from err
-    except ValidationError as err:
-        first = err.errors(include_url=False)[0]
-        raise RegistryError(f"{path}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from err
+    return as_record(
+        path,
+        read_json(path, "no such bridge; `harness ablate` writes one", "; delete the folder and run again"),
+        BridgeRecord,
+    )
 
 
 def write_bridge(record: BridgeRecord, folder: Path) -> Path:
@@ -306,8 +298,4 @@ def write_bridge(record: BridgeRecord, folder: Path) -> Path:
     Raises:
         RegistryError: There is one already; records are written once.
     """
-    target = folder / FILE
-    if target.exists():
-        raise RegistryError(f"{target}: there is a bridge of this id already; records are written once")
-    write_file(target, json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
-    return target
+    return write_once(record, folder / FILE, "there is a bridge of this id already; records are written once")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from harness.errors import RegistryError
+from harness.places import write_file
+from harness.records.files import as_record, read_json, text
 from harness.records.quantity import Strict
 
 SCHEMA = 1
@@ -237,27 +235,11 @@ def read_cost(path: Path) -> CostRecord:
     Raises:
         RegistryError: It is not there, or not of this shape; names file and field.
     """
-    try:
-        record = CostRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as err:
-        raise RegistryError(f"{path}: no such file; `harness bench energy` writes one") from err
-    except json.JSONDecodeError as err:
-        raise RegistryError(f"{path}:{err.lineno}: not JSON: {err.msg}") from err
-    except ValidationError as err:
-        first = err.errors(include_url=False)[0]
-        raise RegistryError(f"{path}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from err
-    if record.schema_version != SCHEMA:
-        raise RegistryError(f"{path}: schema: {record.schema_version}; this version reads {SCHEMA}")
-    return record
+    raw = read_json(path, "no such file; `harness bench energy` writes one")
+    return as_record(path, raw, CostRecord, SCHEMA)
 
 
 def write_cost(record: CostRecord, path: Path) -> Path:
     """Write a record at once, whole or not at all, over an earlier one of the same name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".json")
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
-        json.dump(record.model_dump(mode="json", by_alias=True), out, indent=1, ensure_ascii=False, allow_nan=False)
-        out.write("\n")
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
+    write_file(path, text(record))
     return path

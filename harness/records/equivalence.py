@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from harness.errors import RegistryError
+from harness.records.files import as_record, read_json, write_once
 from harness.records.quantity import Strict
 
 SCHEMA = 1
@@ -201,18 +198,8 @@ def read_equivalence(path: Path) -> EquivalenceRecord:
     Raises:
         RegistryError: It is not there, or not of this shape; names file and field.
     """
-    try:
-        record = EquivalenceRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as err:
-        raise RegistryError(f"{path}: no such comparison; `harness equivalence` writes one") from err
-    except json.JSONDecodeError as err:
-        raise RegistryError(f"{path}:{err.lineno}: not JSON: {err.msg}; delete the folder and run again") from err
-    except ValidationError as err:
-        first = err.errors(include_url=False)[0]
-        raise RegistryError(f"{path}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from err
-    if record.schema_version != SCHEMA:
-        raise RegistryError(f"{path}: schema: {record.schema_version}; this version reads {SCHEMA}")
-    return record
+    raw = read_json(path, "no such comparison; `harness equivalence` writes one", "; delete the folder and run again")
+    return as_record(path, raw, EquivalenceRecord, SCHEMA)
 
 
 def read_equivalences(folder: Path) -> list[EquivalenceRecord]:
@@ -231,13 +218,5 @@ def write_equivalence(record: EquivalenceRecord, folder: Path) -> Path:
     Raises:
         RegistryError: There is one already.
     """
-    target = folder / "equivalence.json"
-    if target.exists():
-        raise RegistryError(f"{target}: there is a comparison of this id already; they are written once")
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".equivalence-", suffix=".json")
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
-        json.dump(record.model_dump(mode="json", by_alias=True), out, indent=1, ensure_ascii=False, allow_nan=False)
-        out.write("\n")
-    Path(name).replace(target)
-    return target
+    already = "there is a comparison of this id already; they are written once"
+    return write_once(record, folder / "equivalence.json", already)

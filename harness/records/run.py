@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from harness.errors import RegistryError
-from harness.places import write_file
 from harness.records.baselines import Beside
 from harness.records.bundle import FOLDER
+from harness.records.files import as_record, read_json, write_once
 from harness.records.gates import GateAnswer
 from harness.records.load import LoadAudit, StructureRow
 from harness.records.operating import Reliability
@@ -157,21 +155,8 @@ def read_run(path: Path) -> RunRecord:
     Raises:
         RegistryError: It is not there, or not of this shape; names file and field.
     """
-    try:
-        run = RunRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError) as err:
-        raise RegistryError(f"{path}: no such run; `harness reproduce` writes one") from err
-    except (OSError, UnicodeDecodeError) as err:
-        raise RegistryError(f"{path}: cannot be read as text ({err}); delete the folder and run again") from err
-    except json.JSONDecodeError as err:
-        raise RegistryError(f"{path}:{err.lineno}: not JSON: {err.msg}; delete the folder and run again") from err
-    except ValidationError as err:
-        first = err.errors(include_url=False)[0]
-        field = ".".join(str(p) for p in first["loc"])
-        raise RegistryError(f"{path}: {field}: {first['msg']}") from err
-    if run.schema_version != SCHEMA:
-        raise RegistryError(f"{path}: schema: {run.schema_version}; this version reads {SCHEMA}")
-    return run
+    raw = read_json(path, "no such run; `harness reproduce` writes one", "; delete the folder and run again")
+    return as_record(path, raw, RunRecord, SCHEMA)
 
 
 def read_runs(folder: Path, *, contributed: bool = False) -> list[RunRecord]:
@@ -195,9 +180,4 @@ def write_run(run: RunRecord, folder: Path) -> Path:
     Raises:
         RegistryError: There is a run already; runs are written once.
     """
-    target = folder / "run.json"
-    if target.exists():
-        raise RegistryError(f"{target}: there is a run of this id already; runs are written once")
-    text = json.dumps(run.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
-    write_file(target, text + "\n")
-    return target
+    return write_once(run, folder / "run.json", "there is a run of this id already; runs are written once")

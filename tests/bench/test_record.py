@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from harness.errors import RegistryError
-from harness.records.bench import bench_text, read_bench, read_folder, write_bench
+from harness.records.bench import read_bench, read_folder, write_bench
 from harness.records.cost import CostRecord, write_cost
+from harness.records.files import text
 from tests.bench.made import pairs, record
 
 
@@ -20,7 +21,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = write_bench(one, tmp_path / "bench")
     assert path.name == "maker-7-6-1-2-cores.json"
     assert read_bench(path) == one
-    assert bench_text(read_bench(path)) == path.read_text(encoding="utf-8")
+    assert text(read_bench(path)) == path.read_text(encoding="utf-8")
     assert read_folder(tmp_path / "bench") == ([(path.name, one)], [])
 
 
@@ -58,7 +59,7 @@ def change(raw: dict[str, Any], where: str, value: Any) -> None:
 def test_what_is_not_of_the_shape_is_refused_with_file_and_field(
     tmp_path: Path, where: str, value: Any, said: str
 ) -> None:
-    raw = json.loads(bench_text(record(pairs("sweep", 0.1, 0.3), pairs("switch", 1.0, 4.0))))
+    raw = json.loads(text(record(pairs("sweep", 0.1, 0.3), pairs("switch", 1.0, 4.0))))
     change(raw, where, value)
     path = tmp_path / "m.json"
     path.write_text(json.dumps(raw), encoding="utf-8")
