@@ -121,6 +121,10 @@ class Check:
     """What was checked and what was found; not escaped."""
 
 
+NAMED = 8
+"""Cases of one check that are spelled out; of the others only their number is said."""
+
+
 @dataclass
 class Ledger:
     """Checks by title, in the order in which they first came up."""
@@ -149,7 +153,9 @@ class Ledger:
         for title, good in self.passed.items():
             bad = self.failed[title]
             if bad:
-                out.append(Check("inconsistent", f"{title}: {'; '.join(bad)} ({good} of {good + len(bad)} hold)"))
+                more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+                text = f"{title}: {'; '.join(bad[:NAMED])}{more} ({good} of {good + len(bad)} hold)"
+                out.append(Check("inconsistent", text))
             elif good:
                 out.append(Check("consistent", f"{title} ({good} of {good})"))
             else:
