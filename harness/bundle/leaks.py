@@ -28,7 +28,9 @@ SECRETS: Final = {
         r"(?i)(?:(?:(?<![a-z0-9])|(?<=%3f)|(?<=%26))(?:" + "|".join(NAMES) + r")(?:=|%3d)(?![\[*<])[^\s'\"&]{6,}"
         r"|(?:[?&]|%3f|%26)(?:auth|code|jwt|ticket|session(?:[_-]?id)?|policy|user(?:name)?|pass|pwd)"
         r"(?:=|%3d)(?![\[*<])[^\s'\"&]{6,}"
-        r"|--(?:[a-z]+-)*(?:token|key|password|secret)\s+(?![\[*<-])\S{6,})"
+        r"|--(?:[a-z]+-)*(?:token|key|password|secret)\s+(?![\[*<-])\S{6,}"
+        r"|(?<![a-z0-9])(?:password|passwd|passphrase|secret|api[_ -]?key|access[_ -]?key)['\"]?\s*:\s*['\"]?(?![\[*<])"
+        r"(?=[^\s'\",;]*\d)[^\s'\",;]{6,})"
     ),
     "a password in an address": re.compile(r"://(?!\*{3}@)[^/\s'\"@]+@"),
 }

@@ -25,6 +25,8 @@ from harness.chips.items import redacted
         ("PC_SDK_SUBSCRIPTION_KEY=0123456789abcdef", "key"),
         ("--hub-token abcdefgh", "key"),
         ("password=open-sesame", "password"),
+        ("password: open-sesame-1", "password"),
+        ("{'api_key': '0123456789abcdef'}", "key"),
         ("https://host/x?accessToken=abcdefgh", "signature"),
         ("https://host/x?X-Amz-Signature=deadbeef", "signature"),
         ("https://host/x?Expires=1&Signature=AbCdEf&Key-Pair-Id=APKAEXAMPLE", "signature"),
@@ -43,6 +45,7 @@ def test_secrets_are_seen_wherever_they_stand(text: str, kind: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        *("secret: none was given", "password: [removed]", "access key: see the manual"),
         *("tokens: sampled", "token=[token removed]", "http://***@proxy:3128", "https://host/x?..."),
         *(
             "harness reproduce --source files --chips my-chips",
