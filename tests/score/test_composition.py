@@ -221,3 +221,14 @@ def test_two_scenes_say_nothing_of_the_rates() -> None:
     assert rates.p is None
     assert not labels.established
     assert found.verdict == "cannot be told"
+
+
+def test_rates_without_a_useful_band_are_open_and_not_left_to_sampling() -> None:
+    """Equal label shares do nothing, so that the rates alone are not testable."""
+    found = bridge([PEOPLE], {NOTHING: uneven("a", 0.2, *HERE[:2]), P: uneven("b", 0.2, 0.5, 0.7)}, "iou", 1)
+    labels, rates = parts_of(found)
+    assert labels.effect == pytest.approx(0, abs=1e-12)
+    assert rates.p is None
+    assert rates.why.startswith("not testable; ")
+    assert found.verdict == "cannot be told"
+    assert "p (other rates on the other scenes)" in found.why
