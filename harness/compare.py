@@ -63,6 +63,8 @@ def compare(
     if out is not None and out.exists() and not out.is_dir():
         raise RegistryError(f"{out}: is no folder; name another with --out")
     names = tuple(dict.fromkeys(tasks)) or tuple(a.id for a in chosen.adapters)
+    if strange := [n for n in names if n not in {a.id for a in chosen.adapters}]:
+        raise RegistryError(f"no adapter {strange[0]!r}; there are {', '.join(a.id for a in chosen.adapters)}")
     where = resolve(device, check=False)  # operators that fail there go into the record
     at = Path(weights)
     if weights == "random":

@@ -267,7 +267,7 @@ def _look(out: Verified, folder: Path, where: Path, now: datetime) -> None:
     if out.wrong and (here := commit_of(where)[0]) != run.commit:
         out.said.append(
             f"the run was made at {told} and is looked at with {here[:12]}: rules and words may have changed since; "
-            "check that commit out and verify there before you call the file altered"
+            "check that commit out, where you have it, and verify there before you call the file altered"
         )
     if run.weights == "random":
         out.said.append("random weights: the run shows mechanics only, and nothing about an adapter")

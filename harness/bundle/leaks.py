@@ -29,8 +29,8 @@ SECRETS: Final = {
         r"|(?:[?&]|%3f|%26)(?:auth|code|jwt|ticket|session(?:[_-]?id)?|policy|user(?:name)?|pass|pwd)"
         r"(?:=|%3d)(?![\[*<])[^\s'\"&]{6,}"
         r"|--(?:[a-z]+-)*(?:token|key|password|secret)\s+(?![\[*<-])\S{6,}"
-        r"|(?<![a-z0-9])(?:password|passwd|passphrase|secret|api[_ -]?key|access[_ -]?key)['\"]?\s*:\s*['\"]?(?![\[*<])"
-        r"(?=[^\s'\",;]*\d)[^\s'\",;]{6,})"
+        r"|(?<![a-z0-9])(?:pass(?:word|wd|phrase)|pwd|secret|credentials?|(?:api|access|private|secret)[_ -]?key|token)"
+        r"['\"]?[ \t]*:[ \t]*['\"]?(?![\[*<$]|sha\d)(?=[^\s'\",;]*\d)(?=[^\s'\",;]*[a-z])[^\s'\",;]{8,})"
     ),
     "a password in an address": re.compile(r"://(?!\*{3}@)[^/\s'\"@]+@"),
 }

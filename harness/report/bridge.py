@@ -22,7 +22,7 @@ from harness.report.figures import CARD, GREY, ONES, RERUN, ZEROS, drawing_style
 from harness.report.render import tidy
 from harness.report.run_tables import escaped, fenced
 from harness.report.words import environment
-from harness.score.bridge import RATES, Factor, bridge, points
+from harness.score.bridge import RATES, RULES, Factor, bridge, points
 from harness.score.confusion import ConfusionMatrix
 
 FIGURE = "figures/bridge.svg"
@@ -81,7 +81,8 @@ def bars(result: ResultRecord, ends: tuple[str, str]) -> list[Bar]:
         if spoken and not share.detectable:
             for part in share.parts:
                 low, high = (None, None) if part.low is None or part.high is None else (at + part.low, at + part.high)
-                kind = "share" if part.established else "rest" if part.what == RATES else "quiet"
+                left = part.what == RATES and part.p is not None and part.p >= 1 - result.level
+                kind = "share" if part.established else "rest" if left else "quiet"
                 name = f"{share.factor}: {part.what}"
                 out.append(Bar(name, at, at + part.effect, low, high, part.effect, kind))
                 at += part.effect
@@ -185,7 +186,7 @@ LEGEND: dict[str, str] = {
 
 HEADLINES: dict[str, str] = {
     "told": "What the differences do is told",
-    "told but for sampling": "What the differences do is told, but for the luck of which scenes were drawn",
+    "told but for sampling": "What the differences do is told, but not whether the other scenes are harder",
     "cannot be told": "It cannot be told where the difference comes from",
 }
 """First words of the reading, by verdict."""
@@ -243,17 +244,24 @@ def checks(record: BridgeRecord) -> list[Check]:
     )
     held = record.result
     total = math.fsum(s.effect for s in held.shares)
-    same = all(
-        abs(a.effect - b.effect) < SAME and _near([p.effect for p in a.parts], [p.effect for p in b.parts])
-        for a, b in zip(held.shares, again.shares, strict=True)
-    )
-    return [
+    same = all(abs(a.effect - b.effect) < SAME for a, b in zip(held.shares, again.shares, strict=True))
+    found = [
         Check(
             "the metric at both ends, from the stored matrices", _near((held.start, held.end), (again.start, again.end))
         ),
         Check("every share, from the stored matrices", same),
-        Check("the sentence, from the same", held.sentence == again.sentence),
         Check("shares sum to the difference of the ends, to 1e-9", abs(held.end - held.start - total) <= 1e-9),
+    ]
+    if held.rules != RULES:  # parts, readings and words are those of the rules of then
+        return found
+    parts = all(
+        _near([p.effect for p in a.parts], [p.effect for p in b.parts])
+        for a, b in zip(held.shares, again.shares, strict=True)
+    )
+    return [
+        *found,
+        Check("what label shares and rates make of other scenes, from the same", parts),
+        Check("the sentence, from the same", held.sentence == again.sentence),
     ]
 
 
@@ -288,10 +296,12 @@ def render_bridge(folder: Path) -> dict[str, str]:
             r=record.result,
             names=_names(record),
             random=record.weights == "random",
-            nothing=record.result.verdict != "cannot be told"
+            nothing=record.result.verdict == "told"
             and not any(s.detectable or any(p.established for p in s.parts) for s in record.result.shares),
             headline=HEADLINES[record.result.verdict],
             left=any(b.kind == "rest" and b.name != UNEXPLAINED for b in bars(record.result, _names(record))),
+            framed=any(b.kind == "rest" and b.low is not None for b in bars(record.result, _names(record))),
+            rules=RULES,
             split=[s for s in record.result.shares if s.parts],
             scored=[c for c in record.chips if c.scored],
             unscored=[c for c in record.chips if not c.scored],

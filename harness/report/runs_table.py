@@ -84,7 +84,7 @@ class Row:
         if self.random:
             return "**random**: mechanics only"
         bases = [f for f in self.adapter.load.files if f.role == "base"]
-        return "published" if bases and all(f.pinned for f in bases) else "as given: the base is not the pinned one"
+        return "published" if bases and all(f.pinned for f in bases) else "as given: no pin confirms the base"
 
 
 @dataclass(frozen=True)

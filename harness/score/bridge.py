@@ -23,8 +23,8 @@ from harness.score.tested import Scenes, Tested, holm, remainder, tested
 
 __all__ = ["Bridge", "Corner", "Factor", "Kind", "Part", "Share", "UndefinedBridgeError", "bridge"]
 
-RULES: Final = "2026-11-21"
-"""Date of the rules below."""
+RULES: Final = "2026-11-21, second"
+"""Date of the rules below; the first of that day did not split a population."""
 
 FLOOR: Final = 0.02
 """Smallest effect that is spoken of: 2 points. Smaller ones read *no detectable effect*, however sure."""
@@ -34,8 +34,9 @@ LEVEL: Final = 0.95
 
 Verdict = Literal["told", "told but for sampling", "cannot be told"]
 """told: of the bars of the floor or more, those that are established hold at least MOSTLY of the sum (without signs).
-told but for sampling: so they do, and beside them the other scenes' rates make the floor or more without being beyond
-what other scenes would do. cannot be told: they hold less, or there is no interval to say so."""
+told but for sampling: so they do, at least one is established, and beside them what is left of the other scenes makes
+the floor or more without being beyond what other scenes would do. cannot be told: they hold less, nothing is
+established beside what is left, or there is no interval to say so."""
 
 MOSTLY: Final = 0.8
 """Part of all that is large enough to be spoken of that must be established. Set 2026-11-21."""
@@ -327,6 +328,8 @@ def _verdict(shares: Sequence[Share], n: int, floor: float) -> tuple[Verdict, st
             bars.append((f"{share.factor.id} ({RATES})", rates, rates.established))
         elif abs(rates.effect) >= floor:
             left.append(_within(f"{share.factor.id} ({RATES})", rates))
+        elif abs(share.effect) >= floor and not labels.established:  # each part is small, both together are not
+            left.append(_within(share.factor.id, share))
     least = f"{100 * floor:g} points"
     open_ones = [
         (name, b) for name, b, sure in bars if not sure and (abs(b.effect) >= max(floor, SAME) or _untestable(b))
@@ -336,13 +339,16 @@ def _verdict(shares: Sequence[Share], n: int, floor: float) -> tuple[Verdict, st
     told: Verdict = "told but for sampling" if left else "told"
     if not open_ones and large:
         counted = any(isinstance(b, Part) and b.what == LABELS and sure for _, b, sure in bars)
-        return told, f"each share of {least} or more is {'established' if counted else BEYOND}{rest}"
+        which = "all else" if left else "each share"
+        return told, f"{which} of {least} or more is {'established' if counted else BEYOND}{rest}"
+    if not open_ones and left:
+        return "cannot be told", f"nothing is established{rest}"
     if not open_ones:
         reach = max(
             (max(abs(b.low), abs(b.high)) for _, b, _ in bars if b.low is not None and b.high is not None), default=0
         )
         more = f", though {MIGHT} {100 * reach:.1f} points" if reach >= floor else ""
-        return told, f"no share{' that was switched alone' if left else ''} reaches {least}{more}{rest}"
+        return told, f"no share reaches {least}{more}"
     sure = math.fsum(abs(b.effect) for _, b, held in bars if held)
     said = ", ".join(_within(name, b) for name, b in open_ones)
     reasons = sorted({b.why.removeprefix(f"{UNTESTABLE}; ") for _, b in open_ones if b.p is None})

@@ -18,6 +18,8 @@ import numpy as np
 
 from harness.score.clusters import Floats
 from harness.score.corners import Corners, Population
+from harness.score.interval import LIKE_THREE
+from harness.score.resample import SAME
 from harness.score.tested import Tested, tested
 
 
@@ -67,7 +69,12 @@ def composition(corners: Corners, factor: int, weights: Floats, level: float) ->
 
     found = both(whole)[:, 0]
     if np.isnan(found).any():
-        return "label shares cannot be told from rates: a class of the metric has label pixels at one end alone"
+        held = whole[:, 0].sum(-1) > 0
+        alone = np.flatnonzero((held[here] != held[there]).any(0))
+        why = (
+            f"class {alone[0]} has label pixels at one end alone" if alone.size else "the metric has no value at others"
+        )
+        return f"label shares cannot be told from rates: {why}"
 
     def without(each: Population, left: Floats) -> Floats:
         counts = np.repeat(whole, left.shape[1], axis=1)
@@ -75,10 +82,14 @@ def composition(corners: Corners, factor: int, weights: Floats, level: float) ->
         return both(counts)
 
     spread = corners.jackknife(2, without)
+    if np.isnan(spread.error).any():
+        return "label shares cannot be told from rates: one of them hangs on a single scene"
     labels, rates = (
         tested(float(value), float(error), float(df), spread.effective, level)
         for value, error, df in zip(found, spread.error, spread.df, strict=True)
     )
+    if spread.error[0] < SAME <= abs(found[0]) and spread.effective >= LIKE_THREE:
+        labels = Tested(float(found[0]), 0.0, 0.0, "the same whatever scene is left out")
     return Composition(labels, rates)
 
 

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import islice
 from typing import Final, Literal
 
 TOLERANCE: Final = 0.005
@@ -346,7 +346,7 @@ class _Search:
         if len(ties) == 1:
             why = f"all {len(self.claims)} claims hold within {ties[0].worst:.4f} beyond their rounding"
             return self.told("found", why, stated, ties, also)
-        apart = max(_apart(a, b) for a, b in combinations(ties, 2))
+        apart = _apart(ties)
         why = (
             f"{len(ties)} sets meet all {len(self.claims)} claims, each within {best + APART:.4f} beyond rounding; "
             f"no claimed figure differs by more than {apart:.4f} between them"
@@ -392,8 +392,11 @@ def _rank(tried: Tried) -> tuple[float, tuple[str, ...]]:
     return tried.distance, tried.alternatives
 
 
-def _apart(one: Tried, other: Tried) -> float:
-    return max(
-        abs(a - b) if a is not None and b is not None else float(a is not b)
-        for (_, a), (_, b) in zip(one.figures, other.figures, strict=True)
-    )
+def _apart(ties: Sequence[Tried]) -> float:
+    """Largest difference of a figure between any two of them; 1 where it is undefined in one and not in another."""
+    found = 0.0
+    for column in zip(*(t.figures for t in ties), strict=True):
+        values = [value for _, value in column if value is not None]
+        mixed = 0 < len(values) < len(column)
+        found = max(found, 1.0 if mixed else max(values, default=0.0) - min(values, default=0.0))
+    return found

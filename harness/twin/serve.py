@@ -100,12 +100,16 @@ def _workplace(folder: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            for left in folder.glob(f"{WORK}*/{HELD}"):
-                with suppress(Timeout), FileLock(left, timeout=0):  # whose process is gone, the lock is free
-                    shutil.rmtree(left.parent, ignore_errors=True)
+            for left in folder.glob(f"{WORK}*"):
+                with suppress(Timeout), FileLock(left / HELD, timeout=0):  # whose process is gone, the lock is free
+                    shutil.rmtree(left, ignore_errors=True)
             work = Path(tempfile.mkdtemp(prefix=WORK, dir=folder))
             held = FileLock(work / HELD)
-            held.acquire()
+            try:
+                held.acquire()
+            except BaseException:
+                shutil.rmtree(work, ignore_errors=True)
+                raise
     except OSError as err:
         raise SourceError(f"{folder}: no room for the twin's work ({err}); free space or name another cache") from err
     try:

@@ -261,7 +261,7 @@ def test_a_refusal_at_another_commit_says_where_to_look_again(
 ) -> None:
     def hint(path: Path) -> list[str]:
         return [
-            line for line in verify(path, root=root).said if "verify there before you call the file altered" in line
+            line for line in verify(path, root=root).said if "and verify there before you call the file altered" in line
         ]
 
     held = record(packed)
@@ -508,7 +508,7 @@ def test_an_added_run_is_kept_listed_and_holds_when_looked_at_again(packed: Pack
     assert folder == own / "eval" / "runs" / f"contributed-{done.run.id}"
     text = page.read_text(encoding="utf-8")
     row = "| mps: Apple M2 (MacBook Air M2, 16 GB) | buildings_nyc | Ann Example | 2026-01-02 | 0000000 | "
-    assert row + "training-code 1, float32, as given: the base is not the pinned one | 2 of 3 | 2 of 2 |" in text
+    assert row + "training-code 1, float32, as given: no pin confirms the base | 2 of 3 | 2 of 2 |" in text
     assert text.count("| mps: ") == 2
     assert verify(folder, root=own).wrong == []
     assert add(packed.path, root=own)[1] == folder

@@ -27,6 +27,8 @@ from harness.chips.items import redacted
         ("password=open-sesame", "password"),
         ("password: open-sesame-1", "password"),
         ("{'api_key': '0123456789abcdef'}", "key"),
+        ("private_key: abc12345x", "key"),
+        ("token: abcdef123456", "key"),
         ("https://host/x?accessToken=abcdefgh", "signature"),
         ("https://host/x?X-Amz-Signature=deadbeef", "signature"),
         ("https://host/x?Expires=1&Signature=AbCdEf&Key-Pair-Id=APKAEXAMPLE", "signature"),
@@ -45,6 +47,8 @@ def test_secrets_are_seen_wherever_they_stand(text: str, kind: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        *("secret: sha256:0a1b2c3d4e", "password: ${PASS1234}", "Secret: 2026-11-21", "secret: 0.5518 of chips"),
+        *("password:\n  file_2024.tif", "token: 4096"),
         *("secret: none was given", "password: [removed]", "access key: see the manual"),
         *("tokens: sampled", "token=[token removed]", "http://***@proxy:3128", "https://host/x?..."),
         *(

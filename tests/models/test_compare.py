@@ -38,7 +38,9 @@ def test_half_precision_fails_by_its_exit_status(place: Path, narrow_weights: Pa
     assert not record.holds("L1")
 
 
-@pytest.mark.parametrize(("word", "said"), [("--device=tpu", "tpu"), ("--dtype=int4", "int4")])
+@pytest.mark.parametrize(
+    ("word", "said"), [("--device=tpu", "tpu"), ("--dtype=int4", "int4"), ("--task=lulc", "no adapter 'lulc'")]
+)
 def test_what_is_not_there_is_refused_before_weights_are_written(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, said: str
 ) -> None:

@@ -133,7 +133,7 @@ def test_the_page_says_what_the_record_holds(folder: Path) -> None:
     assert r"the chips came \<cut\>" in text
     assert "s\\|0" in text
     assert "- [ ]" not in text
-    assert text.count("- [x]") == 4
+    assert text.count("- [x]") == 5
     assert "20 made, 4 kept from earlier calls, 1.50 s each" in text
 
 
@@ -253,11 +253,11 @@ def test_other_scenes_are_split_into_label_shares_and_rates(tmp_path: Path) -> N
     assert [b.kind for b in rows] == ["level", "share", "share", "rest", "level"]
     assert rows[-1].right == pytest.approx(rows[-2].right)
     text = render_text(made, tmp_path)
-    assert "**What the differences do is told, but for the luck of which scenes were drawn:** " in text
+    assert "**What the differences do is told, but not whether the other scenes are harder:** " in text
     assert f"| *of it: other label shares* | | {100 * labels.effect:+.1f} |" in text
     assert f"| *of it: other rates on the other scenes* | | {100 * rates.effect:+.1f} |" in text
     assert "Their *label shares*, how much of each class they hold, are counted at both ends" in text
-    assert text.count("- [x]") == 4
+    assert text.count("- [x]") == 5
     assert "Their *label shares*" not in render_text(record(), tmp_path / "none")
 
 
@@ -270,7 +270,25 @@ def test_parts_that_do_not_sum_to_their_effect_are_refused(tmp_path: Path) -> No
         page(tmp_path)
     wrong["result"]["shares"][1]["parts"][1]["effect"] -= 0.001
     path.write_text(json.dumps(wrong), encoding="utf-8")
-    assert "- [ ] every share, from the stored matrices" in page(tmp_path)
+    assert "- [ ] what label shares and rates make of other scenes, from the same" in page(tmp_path)
+    wrong["result"]["rules"] = "2026-01-01"
+    path.write_text(json.dumps(wrong), encoding="utf-8")
+    earlier = page(tmp_path)
+    assert "- [ ]" not in earlier
+    assert "It was made under the rules of 2026-01-01; those of today" in earlier
+
+
+def test_rates_that_cannot_be_tested_are_not_called_no_more_than_sampling(tmp_path: Path) -> None:
+    made = populated()
+    share = made.result.shares[1]
+    untestable = share.parts[1].model_copy(update={"p": None, "low": None, "high": None, "why": "not testable; few"})
+    result = made.result.model_copy(
+        update={"shares": [made.result.shares[0], share.model_copy(update={"parts": [share.parts[0], untestable]})]}
+    )
+    assert [b.kind for b in bars(result, ("one", "other"))] == ["level", "share", "share", "quiet", "level"]
+    text = render_text(made.model_copy(update={"result": result}), tmp_path)
+    assert "no more than other scenes would do" not in text
+    assert "dashed frame" not in text
 
 
 def hatched(folder: Path) -> int:

@@ -18,7 +18,7 @@ INTRO = """# Attribution, judged where the causes are known
 
 Written by `python -m tests.score.judged`; `--check` judges again and fails where this page differs. Nothing here is
 about a real model: the worlds are made up so that the truth is known. Rules of {rules} (`harness/score/bridge.py`,
-`permuted.py`), fixed before the first full run, as were the expectations below.
+`permuted.py`). Expectations and all rules but one were fixed before the first full run; the one is named below.
 
 ## Question
 
@@ -108,11 +108,12 @@ WHY = f"""
 Where the other end stands on other scenes, two things differ: how much of each class they hold, which is counted, and
 how the model does on them, in which harder scenes and the luck of the draw look alike. The first is a bar. The second
 is left as a remainder with its band, as *unexplained* is, and only where it passes the band is it called an effect.
-A bridge in which nothing else is open reads *told but for sampling*: what was switched is told, and whether the other
-scenes are harder is not. The table below says how often that is so, and no rule can make it otherwise: a shift of up to
-10 points is weighed against the luck of a few scenes, and the power table says how seldom that is settled. The remedy
-is scenes, or the same scenes at both ends. The rule of *cannot be told*: less than
-{100 * MOSTLY:g} % of all bars that are large enough is established. With 6 scenes, the same at both ends, it is missed.
+Where something else is established, such a bridge reads *told but for sampling*: what was switched is told, and
+whether the other scenes are harder is not. The target was written for a verdict without that third word. Held against
+both together it is missed, as it was before; a rule that told more would call the luck of a few scenes a cause, for the
+power table says how seldom a shift of up to 10 points is settled by them. The remedy is scenes, or the same scenes at
+both ends. The rule of *cannot be told*: less than {100 * MOSTLY:g} % of all bars that are large enough is established,
+or nothing is. With 6 scenes, the same at both ends, it is missed.
 
 The part at its cause is met for knobs and populations together and for knobs alone at every number of scenes. For
 the population alone it is missed with 6 and 12 scenes, as the table below says: what a few other scenes differ by is
@@ -126,6 +127,8 @@ ENDS = """
   knob on the list: its effect is *unexplained*, whatever its name.
 - The factors' names are taken as given. Two knobs that were only ever switched together are one factor.
 - Worlds have up to 48 independent scenes; chips cut from one scene are no scenes.
+- Every class lies in several scenes of both populations, so that label shares can always be told from rates. A class
+  that one end lacks, or that lies in a single scene, leaves the population one bar, as it was before.
 - The published figure is taken to be one pooled figure of scenes that vary as ours do.
 - A permuted scheme was planted in five classes, with models of every quality from chance to good. That contradicting
   sources are always found is no achievement: two lists are compared. Which of them is right no list says.
@@ -178,8 +181,8 @@ def _outcome(of: Judgement, planted: Sequence[tables.Case]) -> str:
 
     unsure = [not j.settled for j in of.faulty]
 
-    def row(question: str, target: str, found: str, met: bool) -> tuple[str, ...]:
-        return question, target, found, "met" if met else "**missed**"
+    def row(question: str, target: str, found: str, met: bool, how: str = "") -> tuple[str, ...]:
+        return question, target, found, f"{'met' if met else '**missed**'}{how}"
 
     rows = [
         row("false accusation of anything", "at most 5 %", share(false, len(of.nulls)), false <= 0.05 * len(of.nulls)),
@@ -196,6 +199,7 @@ def _outcome(of: Judgement, planted: Sequence[tables.Case]) -> str:
             "at most 10 %",
             share(sum(other), len(other)),
             sum(other) <= 0.1 * len(other),
+            " under the rule as changed",
         ),
         row(
             "*cannot be told*, the same scenes at both ends",
@@ -203,7 +207,12 @@ def _outcome(of: Judgement, planted: Sequence[tables.Case]) -> str:
             share(sum(same), len(same)),
             sum(same) <= 0.1 * len(same),
         ),
-        ("*cannot be told* or *told but for sampling*, other scenes", "", share(sum(unsure), len(unsure)), ""),
+        row(
+            "*cannot be told* or *told but for sampling*, other scenes",
+            "at most 10 %",
+            share(sum(unsure), len(unsure)),
+            sum(unsure) <= 0.1 * len(unsure),
+        ),
         row("shares sum to the gap", f"to {SUM_WITHIN:g}", "in every bridge, or there is no page", True),
     ]
     head = "Each figure is taken apart below. Intervals in brackets are Wilson's at 95 %."

@@ -316,12 +316,15 @@ def label_shares(judged: Sequence[Judged]) -> str:
         row("interval holds the truth", split, _count(holds)),
         row("error, points", split, off),
         row("truth of 2 points or more: established", seen, _count(called)),
+        row("truth below 2 points: established", [j for j in split if j not in seen], _count(called)),
         row("established, in the wrong direction", split, _count(wrong)),
     ]
     text = """Where the other end stands on other scenes, what their label shares do is a bar of its own. Both sets are
         labelled, so the shares are counted; the truth is what these very shares do at the true rates of both
         populations. Worlds with and without faults: also where nothing was planted, a few scenes hold other shares
-        than a few others. That is said of these scenes, and is no accusation of their population."""
+        than a few others. That is said of these scenes, and is no accusation of their population. An interval should
+        hold the truth in 95 %; these hold it a little less often. What is established at 2 points or more may truly be
+        a little below."""
     return section("Label shares of these scenes", text, table(HEAD, rows))
 
 

@@ -66,7 +66,7 @@ def test_at_equal_label_shares_none_of_it_is() -> None:
 
 def test_accuracy_by_hand() -> None:
     """Accuracy is shares times rates: half of each order's product."""
-    here, there = scenes("a", (900, 100, 0.1, 0.5)), scenes("b", (500, 500, 0.2, 0.6))
+    here, there = scenes("a", *[(900, 100, 0.1, 0.5)] * 2), scenes("b", *[(500, 500, 0.2, 0.6)] * 2)
     labels, rates = parts_of(bridge([PEOPLE], {NOTHING: here, P: there}, "accuracy", None))
     value = {
         (s, r): share[0] * rate[0] + share[1] * rate[1]
@@ -188,20 +188,60 @@ def test_rates_that_other_scenes_might_have_leave_the_bridge_told_but_for_sampli
     assert not found.shares[0].detectable
     assert found.verdict == "told but for sampling"
     assert f"of p ({100 * found.shares[0].effect:+.1f}), other label shares explain" in found.sentence
-    assert "Told but for sampling: each share of 2 points or more is established; p (other rates" in found.sentence
+    assert "Told but for sampling: all else of 2 points or more is established; p (other rates" in found.sentence
     assert "no detectable effect of p" not in found.sentence
 
 
-def test_label_shares_that_do_nothing_leave_all_of_it_to_sampling() -> None:
+def test_where_nothing_is_established_beside_what_is_left_nothing_is_told() -> None:
     """Recall is of positives alone."""
     corners = {NOTHING: uneven("a", 0.3, *HERE), P: uneven("b", 0.1, 0.5, 0.9, 0.55, 0.75, 0.65)}
     found = bridge([PEOPLE], corners, "recall", 1)
     labels, rates = parts_of(found)
     assert labels.effect == pytest.approx(0, abs=1e-12)
     assert labels.why == "less than 2 points"
-    assert found.verdict == "told but for sampling"
-    assert "no share that was switched alone reaches 2 points" in found.why
+    assert found.verdict == "cannot be told"
+    assert found.why.startswith("nothing is established; p (other rates on the other scenes) ")
     assert f"{100 * rates.effect:+.1f}" in found.why
+
+
+def test_parts_that_are_small_alone_do_not_make_a_large_share_small() -> None:
+    """Labels and rates of 1.6 and 1.8 points, neither beyond the spread: the share of 3.4 is left open."""
+    here = uneven("a", 0.30, 0.75, 0.55, 0.70, 0.60, 0.65, 0.62)
+    there = uneven("b", 0.338, 0.78, 0.56, 0.72, 0.60, 0.70, 0.64)
+    found = bridge([PEOPLE], {NOTHING: here, P: there}, "iou", 1)
+    labels, rates = parts_of(found)
+    assert max(abs(labels.effect), abs(rates.effect)) < found.floor <= abs(found.shares[0].effect)
+    assert not found.shares[0].detectable
+    assert found.verdict == "cannot be told"
+    assert "no share reaches" not in found.why
+    assert f"p {100 * found.shares[0].effect:+.1f} [" in found.why
+
+
+def test_a_class_in_a_single_scene_leaves_the_whole_share_as_the_bar() -> None:
+    """Without that scene its rates are not known: the parts have no error, the share has one."""
+    rare = [
+        ConfusionMatrix(((900 + i, 90, 0), (50, 400 + 3 * i, 0), (0, 2 * (i == 0), 8 * (i == 0)))) for i in range(12)
+    ]
+    corners = {NOTHING: {f"a{i}": m for i, m in enumerate(rare)}, P: {f"b{i}": m for i, m in enumerate(rare[:11])}}
+    found = bridge([PEOPLE], corners, "accuracy", None)
+    (share,) = found.shares
+    assert share.parts == ()
+    assert "hangs on a single scene" in share.parts_why
+    assert share.low is not None
+    assert found.verdict == "told"
+
+
+def test_label_shares_that_no_rate_can_change_are_established() -> None:
+    """The share of positives: whatever the model says, the label shares do it all."""
+    here = scenes("a", *[(9000 - 100 * i, 1000 + 100 * i, 0.2, 0.7) for i in range(6)])
+    there = scenes("b", *[(8000 - 200 * i, 2000 + 200 * i, 0.2, 0.7) for i in range(6)])
+    found = bridge([PEOPLE], {NOTHING: here, P: there}, "prevalence", 1)
+    labels, rates = parts_of(found)
+    assert labels.established
+    assert labels.low == labels.high == pytest.approx(labels.effect)
+    assert labels.effect == pytest.approx(0.125)
+    assert rates.effect == pytest.approx(0, abs=1e-12)
+    assert found.verdict == "told"
 
 
 def test_rates_beyond_the_luck_of_scenes_are_called_so() -> None:
