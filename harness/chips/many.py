@@ -26,6 +26,9 @@ from harness.chips.sources.cog import CogReader
 from harness.chips.store import CAP_BYTES, Store
 from harness.errors import ChipError, SourceError
 
+RECORD_S: Final = 5.0
+"""How long a record may take on its way from the worker that made it; afterwards the worker is taken for gone."""
+
 POLL_S: Final = 2.0
 """Seconds after which workers are counted again while nothing finishes."""
 
@@ -192,13 +195,14 @@ def _spread(
             while waiting and len(running) < max(threads, 1):
                 key = waiting.popleft()
                 running[client.submit(_on_worker, by_key[key], recipe, root, expected, cap_bytes, key=key)] = key
-            done = _finished(client, running)
+            ended = {future: _ended(future) for future in _finished(client, running)}
         except (FuturesCancelledError, OSError) as err:
             raise gone(there.address) from err
-        for future in done:
-            key = running.pop(future)
-            out[key] = _record(by_key[key], future)
-            tell(_line(len(out), len(by_key), out[key]))
+        for future, what in ended.items():
+            if what is not None:
+                key = running.pop(future)
+                out[key] = _record(by_key[key], *what)
+                tell(_line(len(out), len(by_key), out[key]))
     return [out[key] for key in keys]
 
 
@@ -213,10 +217,18 @@ def _finished(client: Any, running: Mapping[Any, str]) -> set[Any]:
         return set()
 
 
-def _record(lock: AoiLock, future: Any) -> Fetched:
+def _ended(future: Any) -> tuple[BaseException | None, Fetched | None] | None:
+    """Error or record of a task that ended; None where its worker died with the record, and it is done once more."""
+    try:
+        err: BaseException | None = future.exception(timeout=RECORD_S)
+        return err, None if err is not None else future.result(timeout=RECORD_S)
+    except TimeoutError:
+        return None
+
+
+def _record(lock: AoiLock, err: BaseException | None, found: Fetched | None) -> Fetched:
     from distributed.scheduler import KilledWorker
 
-    err = future.exception()
     if isinstance(err, KilledWorker):
         reason = (
             f"{lock.aoi}: given up: {err.allowed_failures + 1} workers died on it, the last at "
@@ -224,7 +236,9 @@ def _record(lock: AoiLock, future: Any) -> Fetched:
             "store"
         )
         return Fetched(lock.aoi, None, {}, None, None, None, reason)
-    found: Fetched = future.result()
+    if err is not None:
+        raise err
+    assert found is not None, lock.aoi  # noqa: S101 (a task that ended without an error has a record)
     return found
 
 

@@ -19,7 +19,9 @@ import pytest
 
 from harness.chips import cluster, many
 from harness.chips.assemble import Valid
+from harness.chips.cluster import Here
 from harness.chips.many import Fetched, fetch, fetch_many
+from harness.chips.scenes import AoiLock
 from harness.chips.sources.cog import CogReader
 from harness.chips.store import Store
 from harness.errors import RecipeError, SourceError
@@ -209,6 +211,63 @@ def test_workers_of_a_running_scheduler_share_the_work_and_its_end_is_said(
             assert len(service.struck) == 2
     rest = fetch_many(locks[:4], recipe, store)
     assert {f.read for f in rest} == {0}
+
+
+class Lost:
+    """A task whose worker dies with the record, some times, before it is done once more."""
+
+    def __init__(self, lock: AoiLock, times: int) -> None:
+        self.lock, self.times = lock, times
+
+    def exception(self, timeout: float) -> None:
+        """None: it ended well."""
+        assert timeout == many.RECORD_S
+
+    def result(self, timeout: float) -> Fetched:
+        """The record, if it is still there."""
+        assert timeout == many.RECORD_S
+        self.times -= 1
+        if self.times >= 0:
+            raise TimeoutError
+        return Fetched(self.lock.aoi, "0" * 64, {}, 5, 0, 0.1, None)
+
+
+class Standing:
+    """Workers: some, until none are left."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds, self.address = rounds, "tcp://made-up"
+
+    def threads(self) -> int:
+        """How many there are."""
+        self.rounds -= 1
+        if self.rounds < 0:
+            raise SourceError("has had no worker for 2 s")
+        return 2
+
+
+@pytest.mark.parametrize(("rounds", "comes"), [(4, True), (2, False)])
+def test_a_record_that_died_with_its_worker_is_waited_for_no_longer_than_workers_are(
+    tmp_path: Path, service: Ambush, monkeypatch: pytest.MonkeyPatch, rounds: int, comes: bool
+) -> None:
+    """Seen once: both workers died between a record's end and its way here, and nothing ended any more."""
+    locks = crowd.write_aois(service.folder, service.base, 1)
+    monkeypatch.setattr(many, "Workers", lambda _: Standing(rounds))
+    monkeypatch.setattr(many, "_finished", lambda _, running: set(running))
+
+    class Client:
+        def submit(self, _: object, lock: AoiLock, *__: object, key: str) -> Lost:
+            return Lost(lock, 2)
+
+    def spread() -> list[Fetched]:
+        expected = Here("code", None)
+        return many._spread(Client(), locks, crowd.recipe(), tmp_path, expected, lambda _: None, 10**9)
+
+    if comes:
+        assert [f.read for f in spread()] == [5]
+    else:
+        with pytest.raises(SourceError, match="has had no worker"):
+            spread()
 
 
 def test_a_scheduler_that_goes_away_is_one_clear_error(tmp_path: Path, service: Ambush) -> None:
