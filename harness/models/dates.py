@@ -19,14 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 LIMIT_BYTES = 512 * 1024**2
 """Features kept; the longest unused go first. One date of TerraMind base at 224 px takes 7.2 MB."""
-
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By bytes of an element: as what its bits are compared."""
 
 
 @dataclass
@@ -55,9 +54,7 @@ class DateCache:
 
         def forward(flat: dict[str, Tensor], **kwargs: Any) -> list[Tensor]:
             n = next(iter(flat.values())).shape[0]
-            first = [_first(flat, i) if reuse else i for i in range(n)]  # only dates unlike those before are hashed
-            digests = {i: f"{key}/{_digest(flat, i) if reuse else i}" for i in dict.fromkeys(first)}
-            names = [digests[i] for i in first]
+            names = _names(flat, n, key) if reuse else [f"{key}/{i}" for i in range(n)]
             rows: dict[str, list[Tensor]] = {}
             for i, name in enumerate(names):
                 if name not in rows:
@@ -91,17 +88,26 @@ class DateCache:
         return list(plain(one, **kwargs))
 
 
-def _first(flat: dict[str, Tensor], i: int) -> int:
-    """The first date whose tensors hold the very bits of date i, in all modalities; NaN and signed zeros are bits."""
-    bits = {m: t.view(INTEGERS[t.element_size()]) for m, t in flat.items()}
-    return next(j for j in range(i + 1) if j == i or all(torch.equal(t[j], t[i]) for t in bits.values()))
+def _names(flat: dict[str, Tensor], n: int, key: str) -> list[str]:
+    """A name for each date, equal where all bits of all modalities are; only dates unlike those before are hashed."""
+    raw = [{m: _bytes(t[i]) for m, t in flat.items()} for i in range(n)]
+    out: list[str] = []
+    for i, date in enumerate(raw):
+        like = next((j for j in range(i) if all(np.array_equal(raw[j][m], date[m]) for m in date)), None)
+        out.append(f"{key}/{_digest(flat, date)}" if like is None else out[like])
+    return out
 
 
-def _digest(flat: dict[str, Tensor], i: int) -> str:
+def _bytes(row: Tensor) -> NDArray[np.uint8]:
+    """A date's bits, off the device: there, comparing views is not to be trusted (docs/devices.md)."""
+    out: NDArray[np.uint8] = row.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return out
+
+
+def _digest(flat: dict[str, Tensor], date: dict[str, NDArray[np.uint8]]) -> str:
     """SHA-256 of one date's tensors in all modalities, with their names, shapes and types."""
     digest = hashlib.sha256()
-    for name, tensor in flat.items():
-        row = tensor[i].detach().cpu().contiguous()
-        digest.update(f"{name}{tuple(row.shape)}{row.dtype};".encode())
-        digest.update(row.reshape(-1).view(torch.uint8).numpy().data)
+    for name, raw in date.items():
+        digest.update(f"{name}{tuple(flat[name].shape[1:])}{flat[name].dtype};".encode())
+        digest.update(raw.data)
     return digest.hexdigest()
