@@ -21,14 +21,24 @@ COMMAND = [sys.executable, "-m", "harness.bench.memory"]
 """What the child is."""
 
 
+STATUS = Path("/proc/self/status")
+"""Where Linux keeps the mark of the memory that this program has, from its exec on."""
+
+
 def peak_bytes() -> int | None:
-    """This process' resident high-water mark; None where the system does not keep one."""
-    try:
+    """This program's resident high-water mark; None where the system does not keep one.
+
+    Not getrusage(2) on Linux: its ru_maxrss is carried over exec, so that a child begins with the mark of whoever
+    started it (fs/exec.c, exec_mmap). Whether macOS does so was not looked at.
+    """
+    if sys.platform == "darwin":
         import resource
-    except ImportError:  # Windows
+
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # bytes there
+    if not STATUS.is_file():
         return None
-    scale = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, kilobytes on Linux
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * scale
+    line = next((each for each in STATUS.read_text().splitlines() if each.startswith("VmHWM:")), None)
+    return None if line is None else int(line.split()[1]) * 1024
 
 
 def in_a_child(family: Family, weights: Path, size_px: int, device: str) -> dict[str, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,6 +193,15 @@ def test_parts_hold_all_operations_of_a_forward(ensemble: Ensemble) -> None:
     assert by["head"].weight_bytes == 4 * (8 * 5 + 5)
     assert by["encoder"].gflop is not None
     assert by["encoder"].gflop > 10 * (by["head"].gflop or 1.0)
+
+
+def test_a_mark_is_of_the_program_and_not_of_whoever_started_it() -> None:
+    """What getrusage tells is carried over exec: a child of a process of 400 MB began with 400 MB."""
+    held = np.ones(50_000_000)
+    code = "from harness.bench.memory import peak_bytes; print(peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+    mark = int(done.stdout)
+    assert 5_000_000 < mark < 300_000_000 < held.nbytes
 
 
 def test_growth_peaks_sizes_and_memory(ensemble: Ensemble, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

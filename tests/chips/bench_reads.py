@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -32,6 +32,7 @@ import rasterio
 import rasterio.windows
 
 from harness.bench import scenes
+from harness.bench.memory import peak_bytes
 from harness.bench.scenes import EPSG, GSD, LONLAT, write_scenes
 from harness.bench.served import QUERY, serving
 from harness.chips.assemble import read_chip
@@ -254,7 +255,8 @@ def child(way: str, file: Path) -> None:
     began = time.perf_counter()
     size = run()
     took = time.perf_counter() - began
-    print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, size]))
+    mark = peak_bytes()
+    print(json.dumps([took, None if mark is None else mark / 2**20, size]))
 
 
 def main() -> None:
@@ -298,7 +300,7 @@ def measure(folder: Path, rounds: int, slow: int, delay: float) -> None:
                 seconds, peak, _ = json.loads(out.stdout.splitlines()[-1])
                 took[way].append(seconds)
                 ratios[way].append(took["default"][-1] / seconds)
-                memory[way] = max(peak, memory.get(way, 0))
+                memory[way] = max(math.nan if peak is None else peak, memory.get(way, 0))
                 with urllib.request.urlopen(f"{base}/-/log") as answer:  # noqa: S310
                     log = json.load(answer)
                 asked.setdefault(way, {m: sum(r[0] == m for r in log) / 57 for m in ("HEAD", "GET")})
