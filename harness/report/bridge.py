@@ -22,7 +22,8 @@ from harness.report.figures import CARD, GREY, ONES, RERUN, ZEROS, drawing_style
 from harness.report.render import tidy
 from harness.report.run_tables import escaped, fenced
 from harness.report.words import environment
-from harness.score.bridge import RATES, RULES, Factor, bridge, points
+from harness.score.bars import RATES, points
+from harness.score.bridge import RULES, Factor, bridge
 from harness.score.confusion import ConfusionMatrix
 
 FIGURE = "figures/bridge.svg"

@@ -13,15 +13,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
+from harness.score.bars import (
+    BEYOND,
+    UNTESTABLE,
+    Share,
+    Verdict,
+    parts_of,
+    points,
+    share_of,
+    untestable,
+    verdict_of,
+    with_interval,
+)
 from harness.score.composition import composition
 from harness.score.corners import Corner, Corners, Factor, Kind, UndefinedBridgeError
-from harness.score.resample import SAME
 from harness.score.shapley import alone_weights, interactions, share_weights
 from harness.score.tested import Scenes, Tested, holm, remainder, tested
 
-__all__ = ["Bridge", "Corner", "Factor", "Kind", "Part", "Share", "UndefinedBridgeError", "bridge"]
+__all__ = ["Bridge", "Corner", "Factor", "Kind", "Share", "UndefinedBridgeError", "bridge"]
 
 RULES: Final = "2026-11-21, second"
 """Date of the rules below; the first of that day did not split a population."""
@@ -31,72 +42,6 @@ FLOOR: Final = 0.02
 
 LEVEL: Final = 0.95
 """Confidence of intervals; 1 - LEVEL is the chance of any false accusation in one bridge."""
-
-Verdict = Literal["told", "told but for sampling", "cannot be told"]
-"""told: of the bars of the floor or more, those that are established hold at least MOSTLY of the sum (without signs).
-told but for sampling: so they do, at least one is established, and beside them what is left of the other scenes makes
-the floor or more without being beyond what other scenes would do. cannot be told: they hold less, nothing is
-established beside what is left, or there is no interval to say so."""
-
-MOSTLY: Final = 0.8
-"""Part of all that is large enough to be spoken of that must be established. Set 2026-11-21."""
-
-
-BEYOND: Final = "beyond what other scenes would do"
-UNTESTABLE: Final = "not testable"
-MIGHT: Final = "other scenes might show up to"
-COUNTED: Final = "established for these scenes, whose label shares are counted"
-LABELS: Final = "other label shares"
-RATES: Final = "other rates on the other scenes"
-
-
-@dataclass(frozen=True)
-class Part:
-    """What label shares, or rates, make up of a population's share."""
-
-    what: str
-    """LABELS or RATES."""
-    effect: float
-    """In units of the metric; the parts sum to the share."""
-    low: float | None
-    """Lower end of its interval; None with the reason in `why`. Of label shares: as they are, rates vary. Of rates:
-    the band of what other scenes would do."""
-    high: float | None
-    """Upper end."""
-    established: bool
-    """Whether it is at least the floor and its interval, corrected for all that is looked at, excludes 0."""
-    why: str
-    """The reading in words."""
-    p: float | None
-    """Two-sided p on its jackknife error, corrected by Holm's method; None without an error."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """One bar."""
-
-    factor: Factor
-    """What was switched."""
-    effect: float
-    """Shapley share, in units of the metric; positive where switching from A's to B's setting raises it."""
-    low: float | None
-    """Lower end of the interval over clusters, for this share alone; None with the reason in `why`."""
-    high: float | None
-    """Upper end."""
-    from_start: float
-    """Effect of switching it alone at A's end."""
-    from_end: float
-    """Effect of switching it last, at B's end."""
-    detectable: bool
-    """Whether it is at least the floor and its interval, corrected for all that is looked at, excludes 0."""
-    why: str
-    """The reading in words."""
-    p: float | None = None
-    """Two-sided p of the share on its jackknife error, corrected by Holm's method; None without an error."""
-    parts: tuple[Part, ...] = ()
-    """Of a population: its label shares and its rates. Else none."""
-    parts_why: str = ""
-    """Why a population has none."""
 
 
 @dataclass(frozen=True)
@@ -203,11 +148,11 @@ def bridge(
     halves = {i: (s.labels, s.rates) for i, s in split.items() if not isinstance(s, str)}
     family = holm([t.p for t in [*found, *(t for pair in halves.values() for t in pair), *([rest] if rest else [])]])
     ps = iter(family[len(ids) :])
-    parts = {i: _parts(pair, (next(ps), next(ps)), floor, level) for i, pair in halves.items()}
+    parts = {i: parts_of(pair, (next(ps), next(ps)), floor, level) for i, pair in halves.items()}
     first, last = alone_weights(len(ids))
     made = {
         f.id: replace(
-            _share(f, t, p, float(a), float(b), floor, level),
+            share_of(f, t, p, float(a), float(b), floor, level),
             parts=parts.get(f.id, ()),
             parts_why=why if isinstance(why := split.get(f.id), str) else "",
         )
@@ -219,7 +164,7 @@ def bridge(
     start, end = float(values[0]), float(values[-1])
     beyond = rest is not None and abs(rest.value) >= floor and _past(rest, family[-1], claim_scenes, level)
     reading = "" if rest is None else _reading(rest, family[-1], beyond, claim_scenes, floor, level)
-    verdict, why = _verdict(shares, len(all_corners.clusters), floor)
+    verdict, why = verdict_of(shares, len(all_corners.clusters), floor)
     unexplained = None if rest is None else rest.value
     band = None if rest is None or rest.half is None else (rest.value - rest.half, rest.value + rest.half)
     name = all_corners.metric.name
@@ -244,12 +189,6 @@ def bridge(
     )
 
 
-def points(value: float) -> str:
-    """A difference in points: hundredths of the metric, with its sign."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
-
-
 def _past(rest: Tested, p: float | None, scenes: Scenes, level: float) -> bool:
     return scenes == "same" or (p is not None and p < 1 - level)
 
@@ -266,105 +205,6 @@ def _reading(rest: Tested, p: float | None, beyond: bool, scenes: Scenes, floor:
     if beyond:
         return BEYOND
     return f"{small}, though {BEYOND}" if _past(rest, p, scenes, level) else f"not {BEYOND}"
-
-
-def _share(
-    factor: Factor, test: Tested, p: float | None, first: float, last: float, floor: float, level: float
-) -> Share:
-    half, value = test.half, test.value
-    low, high = (None, None) if half is None else (value - half, value + half)
-    sure = p is not None and p < 1 - level
-    found = sure and abs(value) >= floor
-    if found:
-        why = BEYOND
-    elif abs(value) < floor and sure:
-        why = f"no detectable effect: smaller than {100 * floor:g} points"
-    elif p is None and abs(value) >= SAME:
-        why = f"{UNTESTABLE}; {test.why}"
-    else:
-        why = "no detectable effect"
-        if test.why:
-            why += f"; {test.why}"
-        elif low is not None and high is not None:
-            why += f"; {MIGHT} {100 * max(abs(low), abs(high)):.1f} points"
-    return Share(factor, value, low, high, first, last, found, why, p)
-
-
-def _parts(
-    pair: tuple[Tested, Tested], ps: tuple[float | None, float | None], floor: float, level: float
-) -> tuple[Part, Part]:
-    """Label shares and rates of a population, read."""
-    out = []
-    for what, test, p in zip((LABELS, RATES), pair, ps, strict=True):
-        sure, small = p is not None and p < 1 - level, abs(test.value) < floor
-        low, high = (None, None) if test.half is None else (test.value - test.half, test.value + test.half)
-        beyond = COUNTED if what == LABELS else BEYOND
-        if p is None and abs(test.value) >= SAME:
-            why = f"{UNTESTABLE}; {test.why}"
-        elif small:
-            why = f"less than {100 * floor:g} points"
-        else:
-            why = beyond if sure else f"not {beyond}" if what == RATES else "not beyond the spread of the rates"
-        out.append(Part(what, test.value, low, high, sure and not small, why, p))
-    return out[0], out[1]
-
-
-def _untestable(share: Share | Part) -> bool:
-    """Whether something changed and no p says what other scenes would do."""
-    return share.p is None and abs(share.effect) >= SAME
-
-
-def _verdict(shares: Sequence[Share], n: int, floor: float) -> tuple[Verdict, str]:
-    """Whether the bars that are large enough are established, and what other scenes leave open."""
-    bars: list[tuple[str, Share | Part, bool]] = []
-    left: list[str] = []
-    for share in shares:
-        if share.detectable or not share.parts:
-            bars.append((share.factor.id, share, share.detectable))
-            continue
-        labels, rates = share.parts
-        bars.append((f"{share.factor.id} ({LABELS})", labels, labels.established))
-        if rates.established or _untestable(rates):
-            bars.append((f"{share.factor.id} ({RATES})", rates, rates.established))
-        elif abs(rates.effect) >= floor:
-            left.append(_within(f"{share.factor.id} ({RATES})", rates))
-        elif abs(share.effect) >= floor and not labels.established:  # each part is small, both together are not
-            left.append(_within(share.factor.id, share))
-    least = f"{100 * floor:g} points"
-    open_ones = [
-        (name, b) for name, b, sure in bars if not sure and (abs(b.effect) >= max(floor, SAME) or _untestable(b))
-    ]
-    large = math.fsum(abs(b.effect) for _, b, _ in bars if abs(b.effect) >= floor)
-    rest = f"; {', '.join(left)} is left, not {BEYOND}" if left else ""
-    told: Verdict = "told but for sampling" if left else "told"
-    if not open_ones and large:
-        counted = any(isinstance(b, Part) and b.what == LABELS and sure for _, b, sure in bars)
-        which = "all else" if left else "each share"
-        return told, f"{which} of {least} or more is {'established' if counted else BEYOND}{rest}"
-    if not open_ones and left:
-        return "cannot be told", f"nothing is established{rest}"
-    if not open_ones:
-        reach = max(
-            (max(abs(b.low), abs(b.high)) for _, b, _ in bars if b.low is not None and b.high is not None), default=0
-        )
-        more = f", though {MIGHT} {100 * reach:.1f} points" if reach >= floor else ""
-        return told, f"no share reaches {least}{more}"
-    sure = math.fsum(abs(b.effect) for _, b, held in bars if held)
-    said = ", ".join(_within(name, b) for name, b in open_ones)
-    reasons = sorted({b.why.removeprefix(f"{UNTESTABLE}; ") for _, b in open_ones if b.p is None})
-    because = "; ".join(reasons) if reasons else f"{n} scenes do not separate this from their own spread"
-    if sure and sure >= MOSTLY * large:
-        return (
-            told,
-            f"{100 * sure / large:.0f} % of the larger shares are established; open stays {said}: {because}{rest}",
-        )
-    return "cannot be told", f"{said}: {because}{rest}"
-
-
-def _within(name: str, bar: Share | Part) -> str:
-    """A bar with its interval."""
-    between = "" if bar.low is None or bar.high is None else f" [{points(bar.low)}, {points(bar.high)}]"
-    return f"{name} {points(bar.effect)}{between}"
 
 
 def _sentence(
@@ -386,17 +226,17 @@ def _sentence(
         ends = f"{metric} {claimed:.4f} claimed, {start:.4f} as rerun here at its settings, {end:.4f} at the other end"
     parts = []
     for share in sorted((s for s in shares if s.detectable), key=lambda s: -abs(s.effect)):
-        parts.append(_within(f"{share.factor.id} explains", share))
+        parts.append(with_interval(f"{share.factor.id} explains", share))
     quiet_ones = [s for s in shares if not s.detectable]
     for share in quiet_ones:
         parts += [
-            _within(f"of {share.factor.id} ({points(share.effect)}), {part.what} explain", part)
+            with_interval(f"of {share.factor.id} ({points(share.effect)}), {part.what} explain", part)
             for part in share.parts
             if part.established
         ]
     named = [s for s in quiet_ones if any(part.established for part in s.parts)]
     for words, of in (("no detectable effect of", False), (f"{UNTESTABLE}:", True)):
-        quiet = [f"{s.factor.id} ({points(s.effect)})" for s in quiet_ones if s not in named and _untestable(s) is of]
+        quiet = [f"{s.factor.id} ({points(s.effect)})" for s in quiet_ones if s not in named and untestable(s) is of]
         if quiet:
             parts.append(f"{words} {', '.join(quiet)}")
     if unexplained is not None:

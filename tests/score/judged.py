@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.score.bridge import RATES, Bridge, UndefinedBridgeError, bridge
+from harness.score.bars import RATES
+from harness.score.bridge import Bridge, UndefinedBridgeError, bridge
 from harness.score.confusion import ConfusionMatrix
 from harness.score.permuted import Found, Via, scheme_order
 from tests.score.judged_tables import Case, cases

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.score.bridge import FLOOR, MOSTLY, RULES
+from harness.score.bars import MOSTLY
+from harness.score.bridge import FLOOR, RULES
 from tests.score import judged_tables as tables
 from tests.score.judged_tables import cases, large, part, part_number, share, table
 from tests.score.secret import CELL_SD, KINDS, LEAST, MOST, OWN_SD, SCENES, TRUTH_SCENES
@@ -18,7 +19,8 @@ INTRO = """# Attribution, judged where the causes are known
 
 Written by `python -m tests.score.judged`; `--check` judges again and fails where this page differs. Nothing here is
 about a real model: the worlds are made up so that the truth is known. Rules of {rules} (`harness/score/bridge.py`,
-`permuted.py`). Expectations and all rules but one were fixed before the first full run; the one is named below.
+`bars.py`, `permuted.py`). Expectations and all rules but one were fixed before the first full run; the one is named
+below.
 
 ## Question
 
@@ -27,8 +29,8 @@ accused where there is none, and how often can nothing be told?
 
 ## What was expected before the run
 
-Written on {rules}, after a trial of 16 worlds that showed that the code runs. A second trial of 80 worlds showed that
-what could not be told was the population alone; the second set of worlds, in which both ends stand on the same
+Written on 2026-11-21, after a trial of 16 worlds that showed that the code runs. A second trial of 80 worlds showed
+that what could not be told was the population alone; the second set of worlds, in which both ends stand on the same
 scenes, was added then, with the target as its expectation. The worlds in which one class is predicted as another were
 added after the first full run, and one rule with them: a class that leads its own row is not moved (before, most of
 these worlds read *cannot be told*). That run missed *cannot be told* with 33.0 % where the other end stands on other

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from harness.score.bridge import FLOOR, LABELS, MOSTLY, Part
+from harness.score.bars import LABELS, MOSTLY, Part
+from harness.score.bridge import FLOOR
 from harness.score.permuted import MARGIN
 from tests.score.secret import KINDS, SCENES
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness.score.bridge import COUNTED, LABELS, RATES, Bridge, Factor, Part, bridge
+from harness.score.bars import COUNTED, LABELS, RATES, Part
+from harness.score.bridge import Bridge, Factor, bridge
 from harness.score.clusters import metric
 from harness.score.confusion import ConfusionMatrix
 from harness.score.corners import Corner
