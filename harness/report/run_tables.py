@@ -260,8 +260,8 @@ def curves(page: Page) -> list[panels.Curve]:
         found += [("recall", [x.tpr for x in m]), ("marked share", [x.predicted_share for x in m])]
     if page.marked_of:
         found.append(("marked share, chips without score", [page.marked[t] / page.marked_of for t in page.grid]))
-    looks = CURVES if page.sweep else CURVES[-1:]
-    return [panels.Curve(n, v, colour, style) for (n, v), (style, colour) in zip(found, looks, strict=False)]
+    looks = (CURVES if page.sweep else CURVES[-1:])[: len(found)]
+    return [panels.Curve(n, v, colour, style) for (n, v), (style, colour) in zip(found, looks, strict=True)]
 
 
 def load_table(load: LoadAudit) -> Table:

@@ -175,7 +175,7 @@ def verdict_of(shares: Sequence[Share], n: int, floor: float) -> tuple[Verdict, 
         return "cannot be told", f"nothing is established{rest}"
     if not open_ones:
         reach = max(
-            (max(abs(b.low), abs(b.high)) for _, b, _ in bars if b.low is not None and b.high is not None), default=0
+            (max(abs(s.low), abs(s.high)) for s in shares if s.low is not None and s.high is not None), default=0
         )
         more = f", though {MIGHT} {100 * reach:.1f} points" if reach >= floor else ""
         return told, f"no share reaches {least}{more}"

@@ -184,18 +184,15 @@ def test_bars_lead_from_the_published_figure_to_the_other_end() -> None:
     assert bars(record(weights="random").result, ("one", "other"))[0].name == "one, run here"
 
 
+def a_factor(name: str) -> FactorRecord:
+    kind: Literal["population", "recipe"] = "population" if name == "population" else "recipe"
+    return FactorRecord(id=name, kind=kind, says="x", knobs=[KnobRecord(id=name, start="a", end="b")])
+
+
 def quiet(**over: Any) -> BridgeRecord:
     """Two factors, one of them the population, neither of which does anything to speak of."""
     ids = ("dem", "population")
-    factors = [
-        FactorRecord(
-            id=n,
-            kind="population" if n == "population" else "recipe",
-            says="x",
-            knobs=[KnobRecord(id=n, start="a", end="b")],
-        )
-        for n in ids
-    ]
+    factors = [a_factor(n) for n in ids]
     corners = {
         one: {f"s{i}": right(800 + 3 * i + sum((i + n) % 4 for n, _ in enumerate(sorted(one)))) for i in range(6)}
         for one in corner_sets(list(ids))
@@ -208,15 +205,7 @@ def quiet(**over: Any) -> BridgeRecord:
 def populated() -> BridgeRecord:
     """A knob, and other scenes with fewer buildings of which some are harder."""
     names = ("dem", "population")
-    factors = [
-        FactorRecord(
-            id=n,
-            kind="population" if n == "population" else "recipe",
-            says="x",
-            knobs=[KnobRecord(id=n, start="a", end="b")],
-        )
-        for n in names
-    ]
+    factors = [a_factor(n) for n in names]
     found = {False: (90, 80, 60, 70, 85), True: (50, 90, 55, 75, 65)}
     corners = {}
     for one in corner_sets(list(names)):

@@ -218,6 +218,19 @@ def test_parts_that_are_small_alone_do_not_make_a_large_share_small() -> None:
     assert f"p {100 * found.shares[0].effect:+.1f} [" in found.why
 
 
+def test_where_no_share_is_large_the_whole_share_says_how_large_it_might_be() -> None:
+    """Label shares alone hang on little; other rates on other scenes might do more than either part shows."""
+    corners = {NOTHING: uneven("a", 0.3, *HERE), P: uneven("b", 0.3, 0.62, 0.84, 0.74, 0.72, 0.88)}
+    found = bridge([PEOPLE], corners, "iou", 1)
+    (share,) = found.shares
+    assert abs(share.effect) < found.floor
+    assert share.low is not None
+    assert share.high is not None
+    reach = 100 * max(abs(share.low), abs(share.high))
+    assert reach > 5
+    assert found.why == f"no share reaches 2 points, though other scenes might show up to {reach:.1f} points"
+
+
 def test_a_class_in_a_single_scene_leaves_the_whole_share_as_the_bar() -> None:
     """Without that scene its rates are not known: the parts have no error, the share has one."""
     rare = [
